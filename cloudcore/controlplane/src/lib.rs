@@ -1,0 +1,1 @@
+//! The embedded, kubectl-compatible control plane.

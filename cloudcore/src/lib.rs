@@ -1,0 +1,1 @@
+//! The cloud agent: sessions with edge nodes beside a Kubernetes API.

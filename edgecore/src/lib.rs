@@ -1,0 +1,1 @@
+//! The edge agent: pods, devices and their reports, with or without the cloud.

@@ -1,0 +1,1 @@
+//! Sets up clouds and edges: init, join, reset, gettoken, version.

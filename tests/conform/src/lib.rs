@@ -1,0 +1,1 @@
+//! Other people's rules: KubeEdge conversations, kubectl rows, MQTT clauses.

@@ -1,0 +1,1 @@
+//! Kills, cuts and full disks under the real binaries.

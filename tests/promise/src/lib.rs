@@ -1,0 +1,1 @@
+//! Reads the promises of SPECIFICATION.md and measures them.
