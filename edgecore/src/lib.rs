@@ -1,1 +1,8 @@
 //! The edge agent: pods, devices and their reports, with or without the cloud.
+
+pub mod devicetwin;
+pub mod edged;
+pub mod edgehub;
+pub mod eventbus;
+pub mod metamanager;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Devices and their twins, in their own SQLite file.

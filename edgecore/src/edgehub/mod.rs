@@ -1,0 +1,1 @@
+//! The link to the cloud: bootstrap, connect, resume, send what the cloud has not confirmed.
