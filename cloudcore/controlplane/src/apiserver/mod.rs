@@ -1,0 +1,1 @@
+//! HTTP: verbs, watch, authentication, content negotiation.

@@ -1,0 +1,1 @@
+//! Patch types: JSON patch, merge patch, strategic merge patch.

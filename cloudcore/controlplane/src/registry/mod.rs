@@ -1,0 +1,1 @@
+//! One descriptor per kind: names, scope, defaults, validation, strategy.

@@ -1,0 +1,1 @@
+//! SQLite: revisions, optimistic concurrency, watch history.
