@@ -1,1 +1,3 @@
-//! Pods of this node: workers, runtime, probes, volumes, status; and the node itself.
+//! Owns pods on this node: workers, volumes, images, events, status; and the node's own registration and heartbeat.
+
+pub mod runtime;

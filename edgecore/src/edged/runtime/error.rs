@@ -1,0 +1,78 @@
+//! What can go wrong with a runtime, said so that an operator knows the next step.
+
+use std::time::Duration;
+
+/// A failed call to the container runtime.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// Nobody answers on the socket. Retried with back-off; running containers are not affected.
+    #[error(
+        "no container runtime answers on {endpoint}: {cause}. Start it (`systemctl start containerd`) or set \
+         edged.tailoredKubeletConfig.containerRuntimeEndpoint; edgecore keeps trying and touches no container meanwhile"
+    )]
+    Unreachable {
+        /// The socket.
+        endpoint: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// Something answers, but not CRI v1.
+    #[error(
+        "the runtime on {endpoint} does not serve {call} of CRI v1: {cause}. Is \"cri\" listed under disabled_plugins in \
+         /etc/containerd/config.toml? Remove it there and restart containerd (1.6 or newer is needed)"
+    )]
+    Unsupported {
+        /// The socket.
+        endpoint: String,
+        /// The call that was made.
+        call: &'static str,
+        /// The runtime's words.
+        cause: String,
+    },
+    /// The runtime took longer than the deadline.
+    #[error("{call} on {endpoint} did not answer within {} s (runtimeRequestTimeout); retried", limit.as_secs())]
+    Timeout {
+        /// The socket.
+        endpoint: String,
+        /// The call that was made.
+        call: &'static str,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The object is not there (any more).
+    #[error("{call}: {message}")]
+    NotFound {
+        /// The call that was made.
+        call: &'static str,
+        /// The runtime's words.
+        message: String,
+    },
+    /// The runtime refused or failed; its own words.
+    #[error("{message}")]
+    Failed {
+        /// The call that was made.
+        call: &'static str,
+        /// The runtime's words.
+        message: String,
+    },
+    /// A value given to the runtime client makes no sense.
+    #[error("container runtime endpoint {endpoint:?}: {reason}")]
+    Endpoint {
+        /// What was configured.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl RuntimeError {
+    /// Whether the runtime as a whole is away (as opposed to one object failing).
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Unsupported { .. } | Self::Endpoint { .. })
+    }
+
+    /// Whether the object asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
