@@ -97,8 +97,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError>;
 
     /// Runs a command inside a container; returns its exit code and what it printed, cut to a few kilobytes.
-    async fn exec(&self, id: &ContainerId, command: Vec<String>, limit: Duration)
-    -> Result<(i32, String), RuntimeError>;
+    async fn exec(
+        &self,
+        id: &ContainerId,
+        command: Vec<String>,
+        limit: Duration,
+    ) -> Result<(i32, String), RuntimeError>;
 
     /// An image that is present, or `None`.
     async fn image(&self, name: &str) -> Result<Option<Image>, RuntimeError>;

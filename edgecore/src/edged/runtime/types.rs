@@ -128,7 +128,10 @@ impl Container {
 
     /// How often it had been restarted, as recorded with it.
     pub fn restarts(&self) -> u32 {
-        self.annotations.get(super::labels::RESTART_COUNT).and_then(|n| n.parse().ok()).unwrap_or(self.attempt)
+        self.annotations
+            .get(super::labels::RESTART_COUNT)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(self.attempt)
     }
 }
 

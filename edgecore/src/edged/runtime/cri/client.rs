@@ -9,7 +9,8 @@ use k8s_cri::v1 as cri;
 use tokio::sync::mpsc;
 
 use super::super::{
-    Container, ContainerId, ContainerRuntime, Health, Image, PodUid, RuntimeError, Sandbox, SandboxId, Version, labels,
+    Container, ContainerId, ContainerRuntime, Health, Image, PodUid, RuntimeError, Sandbox, SandboxId,
+    Version, labels,
 };
 use super::{Cri, PULL, convert};
 
@@ -55,7 +56,8 @@ impl ContainerRuntime for Cri {
     }
 
     async fn containers(&self, pod: Option<&PodUid>) -> Result<Vec<Container>, RuntimeError> {
-        let filter = pod.map(|uid| cri::ContainerFilter { label_selector: by_uid(uid), ..Default::default() });
+        let filter =
+            pod.map(|uid| cri::ContainerFilter { label_selector: by_uid(uid), ..Default::default() });
         let mut client = self.runtime.clone();
         let answer = self
             .call("ListContainers", self.limit, client.list_containers(cri::ListContainersRequest { filter }))

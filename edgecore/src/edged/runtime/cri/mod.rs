@@ -100,10 +100,13 @@ fn root_cause(status: &Status) -> String {
 }
 
 fn channel(endpoint: &str) -> Result<Channel, RuntimeError> {
-    let wrong = |reason: &str| RuntimeError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
+    let wrong =
+        |reason: &str| RuntimeError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     if !path.starts_with('/') {
-        return Err(wrong("must be unix:// followed by an absolute path, such as unix:///run/containerd/containerd.sock"));
+        return Err(wrong(
+            "must be unix:// followed by an absolute path, such as unix:///run/containerd/containerd.sock",
+        ));
     }
     let path = PathBuf::from(path);
     let target = Endpoint::try_from("http://runtime.invalid").map_err(|error| wrong(&error.to_string()))?;
