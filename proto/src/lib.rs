@@ -1,1 +1,9 @@
 //! What crosses a border: messages, resource paths, framing, CRD types, identity and configuration files.
+//!
+//! Owns every type that two processes of Skerry, or Skerry and KubeEdge, exchange, and the one place where each
+//! is parsed. May call no other crate of the workspace; every other one calls it. Nothing here does network I/O.
+
+pub mod answer;
+pub mod message;
+pub mod resource;
+pub mod session;
