@@ -1,1 +1,16 @@
 //! Benchmarks that print a number and its unit.
+//!
+//! Owns: the measurements that `SPECIFICATION.md` promises numbers for. Each starts its own installation of the
+//! real binaries ([`e2e::Stack`]) and returns [`Measure`]s; `main.rs` prints them as a table and as JSON, and the
+//! crate `promise` compares them with what is promised.
+
+mod device;
+mod disk;
+mod measure;
+mod memory;
+mod pod;
+mod reconnect;
+mod suite;
+
+pub use measure::{Measure, Unit, quantile, table};
+pub use suite::{Benchmark, NAMES, Settings};

@@ -1,18 +1,23 @@
 //! Black-box tests of the real binaries on real parts, and the harness that starts them.
 //!
 //! Owns: temporary installations ([`Stack`]) of `cloudcore` and `edgecore` that share nothing with the host
-//! they run on, a private container runtime ([`Containerd`]) with images of its own, a link between them that can be cut ([`Link`]), and waiting with a bound ([`eventually`]).
+//! they run on, a private container runtime ([`Containerd`]) with images of its own, a link between them that can
+//! be cut ([`Link`]), sensors ([`Sensor`]), and waiting with a bound ([`eventually`]).
 //! Used by the crates `faults`, `bench`, `promise` and by the tests of this crate.
 
 pub mod containerd;
 mod daemon;
+pub mod device;
 pub mod image;
 mod link;
+pub mod pod;
+mod sensor;
 mod stack;
 mod wait;
 
 pub use containerd::Containerd;
 pub use daemon::{Daemon, binary};
 pub use link::{Fault, Link};
+pub use sensor::Sensor;
 pub use stack::{EdgeOptions, Stack, StackOptions};
 pub use wait::eventually;

@@ -1,1 +1,1 @@
-//! Kills, cuts and full disks under the real binaries.
+//! Kills, cuts and full disks under the real binaries: see `tests/`.

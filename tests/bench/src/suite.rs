@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{Measure, device, disk, memory, pod, reconnect};
+
+/// What can be measured on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Benchmark {
+    /// Resident memory of both agents with one pod and one device.
+    Memory,
+    /// Pod create → Ready and delete → gone.
+    Pod,
+    /// MQTT publish → DeviceStatus in a watch: latency and highest sustained rate.
+    Device,
+    /// Restart of the cloud → node connected again.
+    Reconnect,
+    /// Bytes that an idle edge node writes.
+    Disk,
+    /// Sizes of the binaries.
+    Size,
+}
+
+/// The names of all measures, as promises refer to them.
+pub const NAMES: [&str; 12] = [
+    "cloud.reconnect",
+    "cloudcore.rss",
+    "cloudcore.size",
+    "edgecore.idle-writes",
+    "edgecore.rss",
+    "edgecore.size",
+    "keadm.size",
+    "pod.gone",
+    "pod.ready",
+    "twin.p50",
+    "twin.p99",
+    "twin.rate",
+];
+
+/// What a run may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long the node idles while its writes are counted.
+    pub idle: Duration,
+    /// How many pods are created and deleted one after the other.
+    pub pods: usize,
+}
+
+impl Benchmark {
+    /// Runs the measurement on an installation of its own.
+    ///
+    /// # Errors
+    /// When the installation cannot be started or does not get where the measurement begins.
+    pub async fn run(self, settings: Settings) -> Result<Vec<Measure>> {
+        match self {
+            Self::Memory => memory::run().await,
+            Self::Pod => pod::run(settings.pods).await,
+            Self::Device => device::run().await,
+            Self::Reconnect => reconnect::run().await,
+            Self::Disk => disk::run(settings.idle).await,
+            Self::Size => disk::sizes(),
+        }
+    }
+}
