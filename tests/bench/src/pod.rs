@@ -20,8 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn node() -> Result<(Containerd, Stack)> {
     let mut stack = Stack::start(StackOptions::default()).await?;
     let containerd = Containerd::start(stack.dir()).await?;
-    let options = EdgeOptions { runtime: Some(containerd.socket()), ..EdgeOptions::default() };
-    stack.join(&options).await?;
+    stack.join(&EdgeOptions::on(&containerd)).await?;
     stack.node_ready("edge1", LIMIT).await?;
     Ok((containerd, stack))
 }

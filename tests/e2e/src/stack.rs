@@ -2,20 +2,22 @@ use std::{
     collections::HashSet,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    process::Command,
     sync::{LazyLock, Mutex},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{
     Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Daemon, Link, binary, eventually};
+use crate::{Containerd, Daemon, Link, binary, containerd::mounts_below, eventually};
 
 /// What the cloud side of a test installation looks like.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +33,26 @@ pub struct EdgeOptions {
     pub node: String,
     /// The CRI socket; without one, the node serves devices only.
     pub runtime: Option<PathBuf>,
+    /// The cgroup below which pods are put; without one, the agent's default.
+    pub cgroup_root: Option<String>,
     /// Laid over the generated `edgecore.yaml`, key by key.
     pub overlay: Value,
 }
 
 impl Default for EdgeOptions {
     fn default() -> Self {
-        Self { node: "edge1".to_owned(), runtime: None, overlay: Value::Null }
+        Self { node: "edge1".to_owned(), runtime: None, cgroup_root: None, overlay: Value::Null }
+    }
+}
+
+impl EdgeOptions {
+    /// A node that runs its pods on `containerd`.
+    pub fn on(containerd: &Containerd) -> Self {
+        Self {
+            runtime: Some(containerd.socket()),
+            cgroup_root: Some(containerd.cgroup_root()),
+            ..Self::default()
+        }
     }
 }
 
@@ -160,6 +175,9 @@ impl Stack {
             kubelet["containerRuntimeEndpoint"] = endpoint.clone().into();
             kubelet["imageServiceEndpoint"] = endpoint.into();
         }
+        if let Some(cgroup) = &options.cgroup_root {
+            config["modules"]["edged"]["tailoredKubeletConfig"]["cgroupRoot"] = cgroup.clone().into();
+        }
         overlay(&mut config, &options.overlay);
         let path = root.join("edgecore.yaml");
         std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
@@ -208,6 +226,28 @@ impl Stack {
         self.dir.path()
     }
 
+    /// Runs kubectl as the administrator and returns what it prints.
+    ///
+    /// # Errors
+    /// When it exits with an error; the message is what it wrote to standard error.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let out = Command::new("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(args).output()?;
+        if !out.status.success() {
+            bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(String::from_utf8(out.stdout)?)
+    }
+
+    /// Creates or changes the objects of a YAML text with `kubectl apply`.
+    ///
+    /// # Errors
+    /// What kubectl says.
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        let path = self.dir.path().join("apply.yaml");
+        std::fs::write(&path, manifests)?;
+        self.kubectl(&["apply", "-f", &path.to_string_lossy()])
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.path().join("admin.conf")
@@ -234,6 +274,16 @@ impl Stack {
             String::from_utf8(token.0.clone()).map_err(|error| error.to_string())
         })
         .await
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.edge = None;
+        self.cloud.kill();
+        for mount in mounts_below(self.dir.path()).iter().rev() {
+            umount2(mount, MntFlags::MNT_DETACH).ok();
+        }
     }
 }
 
