@@ -71,12 +71,11 @@ fn is_failure(fields: &Map<String, Value>) -> bool {
 }
 
 fn read_failure(error: &Value) -> Box<Status> {
-    if let Some(inner) = error.get("ErrStatus") {
-        if let Ok(status) = serde_json::from_value::<Status>(inner.clone())
-            && (status.code != 0 || !status.reason.is_empty() || !status.message.is_empty())
-        {
-            return Box::new(status);
-        }
+    if let Some(inner) = error.get("ErrStatus")
+        && let Ok(status) = serde_json::from_value::<Status>(inner.clone())
+        && (status.code != 0 || !status.reason.is_empty() || !status.message.is_empty())
+    {
+        return Box::new(status);
     }
     let message = match (error.get("Op"), error.get("URL")) {
         (Some(op), Some(url)) => format!("the cloud could not reach the API server: {op} {url}"),

@@ -4,6 +4,7 @@
 //! is parsed. May call no other crate of the workspace; every other one calls it. Nothing here does network I/O.
 
 pub mod answer;
+pub mod config;
 pub mod message;
 pub mod resource;
 pub mod session;
