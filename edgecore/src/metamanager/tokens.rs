@@ -1,0 +1,95 @@
+//! Service account tokens: asked from the cloud, kept so that a pod can restart while the cloud is away.
+
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use proto::message::{Content, Group, Message, Operation, Route, Source};
+use proto::resource::{ObjectKey, ResourceKind};
+use tasks::clock;
+
+use super::handle::Handle;
+use super::writer::Write;
+use super::{FetchError, StoreError, fetch, sql};
+
+/// A token as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TokenRow {
+    pub(super) key: String,
+    pub(super) pod_uid: String,
+    /// From here on a fresh one is asked for.
+    pub(super) refresh_ms: i64,
+    /// From here on it is worthless.
+    pub(super) expires_ms: i64,
+    pub(super) json: String,
+}
+
+/// The kept token while it is young, else a fresh one; the kept one again if the cloud is away and it still holds.
+pub(super) async fn token(
+    handle: &Handle,
+    namespace: &str,
+    account: &str,
+    request: TokenRequest,
+) -> Result<TokenRequest, FetchError> {
+    let what = format!("a token of the service account {namespace}/{account}");
+    let shape = |error: serde_json::Error| StoreError::shape(&what, error);
+    let spec = serde_json::to_string(&request.spec).map_err(shape)?;
+    let key = format!("{namespace}/{account}/{spec}");
+    let held = sql::token(&handle.shared.pool(), &key).await?;
+    let now = clock::unix_ms();
+    if let Some(held) = &held
+        && now < held.refresh_ms
+    {
+        return Ok(serde_json::from_str(&held.json).map_err(shape)?);
+    }
+    match ask(handle, namespace, account, &request, &what).await {
+        Ok(fresh) => {
+            if let Some(row) = row(key, now, &fresh).map_err(shape)? {
+                // A token that could not be kept is still good for this start of the pod.
+                if let Err(reason) = handle.write(Write::Token(row)).await {
+                    tracing::warn!("{what} is not kept for restarts without the cloud: {reason}");
+                }
+            }
+            Ok(fresh)
+        }
+        Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => Err(error),
+        Err(error) => match held.filter(|held| now < held.expires_ms) {
+            Some(held) => Ok(serde_json::from_str(&held.json).map_err(shape)?),
+            None => Err(error),
+        },
+    }
+}
+
+async fn ask(
+    handle: &Handle,
+    namespace: &str,
+    account: &str,
+    request: &TokenRequest,
+    what: &str,
+) -> Result<TokenRequest, FetchError> {
+    let key = ObjectKey::namespaced(namespace, ResourceKind::ServiceAccountToken, account);
+    let content = Content::json(request).map_err(|error| StoreError::shape(what, error))?;
+    let route = Route::new(Source::Edged, Group::Meta, Operation::Query, key.into());
+    let answer = fetch::ask(handle, Message::new(route, content), what).await?;
+    let token: TokenRequest = serde_json::from_value(answer)
+        .map_err(|error| FetchError::Unavailable { what: what.to_owned(), reason: error.to_string() })?;
+    if token.status.as_ref().is_none_or(|status| status.token.is_empty()) {
+        let reason = "the answer carries no token".to_owned();
+        return Err(FetchError::Unavailable { what: what.to_owned(), reason });
+    }
+    Ok(token)
+}
+
+/// `None` for a token that says no expiry: it is not kept.
+fn row(key: String, now: i64, token: &TokenRequest) -> Result<Option<TokenRow>, serde_json::Error> {
+    /// Even a long-lived token is refreshed once a day, as the kubelet does.
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let Some(status) = &token.status else { return Ok(None) };
+    let expires_ms = status.expiration_timestamp.0.as_millisecond();
+    let life = expires_ms - now;
+    let bound = token.spec.bound_object_ref.as_ref();
+    Ok(Some(TokenRow {
+        key,
+        pod_uid: bound.and_then(|bound| bound.uid.clone()).unwrap_or_default(),
+        refresh_ms: now + (life / 5 * 4).min(DAY_MS),
+        expires_ms,
+        json: serde_json::to_string(token)?,
+    }))
+}
