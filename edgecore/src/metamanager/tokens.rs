@@ -70,7 +70,8 @@ async fn ask(
     let answer = fetch::ask(handle, Message::new(route, content), what).await?;
     let token: TokenRequest = serde_json::from_value(answer)
         .map_err(|error| FetchError::Unavailable { what: what.to_owned(), reason: error.to_string() })?;
-    if token.status.as_ref().is_none_or(|status| status.token.is_empty()) {
+    let given = token.status.as_ref().and_then(|status| status.token.as_deref());
+    if given.is_none_or(str::is_empty) {
         let reason = "the answer carries no token".to_owned();
         return Err(FetchError::Unavailable { what: what.to_owned(), reason });
     }
@@ -81,10 +82,11 @@ async fn ask(
 fn row(key: String, now: i64, token: &TokenRequest) -> Result<Option<TokenRow>, serde_json::Error> {
     /// Even a long-lived token is refreshed once a day, as the kubelet does.
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-    let Some(status) = &token.status else { return Ok(None) };
-    let expires_ms = status.expiration_timestamp.0.as_millisecond();
+    let expiry = token.status.as_ref().and_then(|status| status.expiration_timestamp.as_ref());
+    let Some(expiry) = expiry else { return Ok(None) };
+    let expires_ms = expiry.0.as_millisecond();
     let life = expires_ms - now;
-    let bound = token.spec.bound_object_ref.as_ref();
+    let bound = token.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref());
     Ok(Some(TokenRow {
         key,
         pod_uid: bound.and_then(|bound| bound.uid.clone()).unwrap_or_default(),

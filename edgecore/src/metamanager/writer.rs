@@ -123,6 +123,8 @@ impl Writer {
                 error!("the store was found corrupt while running: {reason}");
                 self.reopen().await;
             }
+            // An earlier attempt to open the file anew failed.
+            Err(StoreError::Closed) => self.reopen().await,
             Err(reason) => warn!("nothing was stored: {reason}"),
         }
         let mut outcomes = result.map(Vec::into_iter);
@@ -269,7 +271,7 @@ impl Writer {
         self.shared.pool().close().await;
         match super::open_file(&self.settings).await {
             Ok(opened) => self.shared.rebuilt(opened.pool),
-            // The next write fails as closed and comes back here through the supervisor's restart.
+            // The next write fails as closed and comes here again.
             Err(reason) => error!("the store cannot be opened again: {reason}"),
         }
     }
