@@ -1,1 +1,99 @@
-//! One descriptor per kind: names, scope, defaults, validation, strategy.
+//! What the server serves: one `Resource` per group, version and kind, with the rules for its objects.
+//!
+//! Built-in kinds have a `Descriptor` each, in the file of their family (`core`, `apps`, ...); custom kinds come and go with
+//! their CRDs. Pure: calls `schema` and `table` (for columns), does no I/O. The API server asks it about every request.
+
+mod apps;
+mod core;
+mod descriptor;
+mod meta;
+pub mod names;
+mod resource;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use descriptor::{Descriptor, Subresource};
+pub use resource::Resource;
+
+use crate::schema::types::Types;
+
+/// Every served resource. Cheap to clone; readers take a snapshot and never wait for a writer's work.
+#[derive(Clone)]
+pub struct Registry {
+    current: Arc<RwLock<Arc<Snapshot>>>,
+}
+
+/// What was served at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    /// Changes with every change of the set; part of ETags and hashes.
+    pub generation: u64,
+    /// In discovery order: core first, then groups by preference, resources by name.
+    pub resources: Vec<Arc<Resource>>,
+}
+
+fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
+    core::KINDS.iter().chain(apps::KINDS).chain(&[core::event::EVENT])
+}
+
+impl Registry {
+    /// The built-in kinds.
+    pub fn new() -> Self {
+        let types = Arc::new(Types::compile(descriptors().map(|one| one.schema)));
+        let resources = descriptors()
+            .filter_map(|descriptor| Resource::built_in(descriptor, &types))
+            .map(Arc::new)
+            .collect();
+        Self { current: Arc::new(RwLock::new(Arc::new(Snapshot { generation: 1, resources }))) }
+    }
+
+    /// What is served now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The resource at `/apis/GROUP/VERSION/PLURAL`.
+    pub fn resolve(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.snapshot().resolve(group, version, plural).cloned()
+    }
+
+    /// The resource that serves a kind.
+    pub fn resolve_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Resource>> {
+        let snapshot = self.snapshot();
+        let mut all = snapshot.resources.iter();
+        all.find(|one| one.group == group && one.version == version && one.kind == kind).cloned()
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Snapshot {
+    /// The resource at `/apis/GROUP/VERSION/PLURAL`.
+    pub fn resolve(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.resources.iter().find(|one| one.plural == plural && one.group == group && one.version == version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_descriptor_finds_its_type() {
+        let registry = Registry::new();
+        assert_eq!(registry.snapshot().resources.len(), descriptors().count());
+    }
+
+    #[test]
+    fn a_resource_is_found_by_its_url_and_by_its_kind() {
+        let registry = Registry::new();
+        let pods = registry.resolve("", "v1", "pods").unwrap();
+        assert_eq!((pods.kind.as_str(), pods.list_kind.as_str(), pods.namespaced), ("Pod", "PodList", true));
+        assert!(registry.resolve("", "v1", "deployments").is_none());
+        assert_eq!(registry.resolve_kind("apps", "v1", "Deployment").unwrap().plural, "deployments");
+    }
+}

@@ -1,1 +1,16 @@
-//! Structural schemas of custom resources: pruning, defaults, validation.
+//! What objects must look like: the types of the built-in kinds (`types`), the structural schemas of custom resources
+//! (`custom`), quantities, and paths to say where something is wrong.
+//!
+//! Pure functions over JSON; calls only `status` for its field errors. `registry`, `patch` and `openapi` call it.
+
+mod errors;
+mod json;
+mod path;
+pub mod quantity;
+mod strict;
+pub mod types;
+
+pub use errors::Errors;
+pub use json::Json;
+pub use path::Path;
+pub use strict::duplicate_fields;

@@ -1,0 +1,30 @@
+//! RFC 6902, with the one liberty that Kubernetes' library takes.
+
+use json_patch::{Patch, PatchOperation};
+use serde_json::Value;
+
+use super::PatchError;
+
+/// As many as Kubernetes accepts.
+const MOST_OPERATIONS: usize = 10_000;
+
+pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
+    let patch: Patch = serde_json::from_slice(body)
+        .map_err(|e| PatchError::Malformed(format!("error decoding patch: {e}")))?;
+    if patch.0.len() > MOST_OPERATIONS {
+        return Err(PatchError::TooManyOperations { max: MOST_OPERATIONS, got: patch.0.len() });
+    }
+    let mut patched = current.clone();
+    for operation in &patch.0 {
+        // A test for null passes where there is nothing: finalizer helpers count on it.
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && test.path.resolve(&patched).is_err()
+        {
+            continue;
+        }
+        json_patch::patch(&mut patched, std::slice::from_ref(operation))
+            .map_err(|e| PatchError::Rejected(e.to_string()))?;
+    }
+    Ok(patched)
+}

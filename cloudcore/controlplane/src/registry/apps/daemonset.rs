@@ -1,0 +1,43 @@
+//! Daemon sets.
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use serde_json::{Value, json};
+
+use super::super::descriptor::{Descriptor, STATUS};
+use crate::schema::Json;
+use crate::table;
+
+pub(super) const DAEMON_SET: Descriptor = Descriptor {
+    short_names: &["ds"],
+    categories: &["all"],
+    subresources: &[STATUS],
+    generations: true,
+    default,
+    prepare_create,
+    validate: super::validate_workload,
+    validate_update: super::validate_selector_update,
+    printer: table::DAEMON_SET,
+    ..Descriptor::of::<DaemonSet>()
+};
+
+fn default(set: &mut Value) {
+    let Some(spec) = set.child("spec") else { return };
+    spec.default_to("revisionHistoryLimit", 10);
+    if let Some(strategy) = spec.child("updateStrategy") {
+        strategy.default_to("type", "RollingUpdate");
+        if strategy.text("/type") == "RollingUpdate"
+            && let Some(rolling) = strategy.child("rollingUpdate")
+        {
+            rolling.default_to("maxUnavailable", 1);
+            rolling.default_to("maxSurge", 0);
+        }
+    }
+    super::default_template(set);
+}
+
+fn prepare_create(set: &mut Value) {
+    set["status"] = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
+    if let Some(annotations) = set.child("metadata").and_then(|meta| meta.child("annotations")) {
+        annotations.default_to("deprecated.daemonset.template.generation", "1");
+    }
+}

@@ -1,0 +1,36 @@
+//! The core group, `v1`.
+
+mod account;
+mod config;
+mod endpoints;
+pub(super) mod event;
+mod namespace;
+mod node;
+pub(super) mod pod;
+mod quota;
+mod service;
+mod volume;
+
+use k8s_openapi::api::core::v1::{Binding, PodTemplate};
+
+use super::descriptor::Descriptor;
+
+/// The kinds of the core group, by name.
+pub(super) const KINDS: &[Descriptor] = &[
+    Descriptor::review::<Binding>(),
+    config::CONFIG_MAP,
+    endpoints::ENDPOINTS,
+    event::CORE_EVENT,
+    quota::LIMIT_RANGE,
+    namespace::NAMESPACE,
+    node::NODE,
+    volume::CLAIM,
+    volume::VOLUME,
+    pod::POD,
+    Descriptor { generations: true, ..Descriptor::of::<PodTemplate>() },
+    super::apps::REPLICATION_CONTROLLER,
+    quota::RESOURCE_QUOTA,
+    config::SECRET,
+    account::SERVICE_ACCOUNT,
+    service::SERVICE,
+];

@@ -1,0 +1,92 @@
+//! Persistent volumes and claims. Stored; nothing binds them yet.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use serde_json::{Value, json};
+
+use super::super::descriptor::{Descriptor, STATUS};
+use crate::schema::{Errors, Json, Path};
+use crate::table;
+
+const ACCESS: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+pub(super) const CLAIM: Descriptor = Descriptor {
+    short_names: &["pvc"],
+    subresources: &[STATUS],
+    default: |claim| {
+        if let Some(spec) = claim.child("spec") {
+            spec.default_to("volumeMode", "Filesystem");
+        }
+    },
+    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
+    validate: validate_claim,
+    validate_update: validate_claim_update,
+    printer: table::CLAIM,
+    ..Descriptor::of::<PersistentVolumeClaim>()
+};
+
+pub(super) const VOLUME: Descriptor = Descriptor {
+    short_names: &["pv"],
+    subresources: &[STATUS],
+    default: |volume| {
+        if let Some(spec) = volume.child("spec") {
+            spec.default_to("persistentVolumeReclaimPolicy", "Retain");
+            spec.default_to("volumeMode", "Filesystem");
+            if let Some(path) = spec.get_mut("hostPath") {
+                path.default_to("type", "");
+            }
+        }
+    },
+    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+    validate: validate_volume,
+    printer: table::VOLUME,
+    ..Descriptor::of::<PersistentVolume>()
+};
+
+fn access_modes(object: &Value, spec: &Path<'_>, detail: &str, errors: &mut Errors) {
+    let path = spec.field("accessModes");
+    if object.list("/spec/accessModes").is_empty() {
+        errors.required(&path, detail);
+    }
+    for mode in object.list("/spec/accessModes") {
+        if !mode.as_str().is_some_and(|mode| ACCESS.contains(&mode)) {
+            errors.not_supported(&path, mode.clone(), ACCESS);
+        }
+    }
+}
+
+fn validate_claim(claim: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    access_modes(claim, &spec, "at least 1 access mode is required", errors);
+    if !claim.has("/spec/resources/requests/storage") {
+        let resources = spec.field("resources");
+        errors.required(&resources.key("storage"), "");
+    }
+}
+
+fn validate_claim_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let fixed = |claim: &Value| {
+        let mut spec = claim.get("spec").cloned().unwrap_or_default();
+        if let Some(map) = spec.as_object_mut() {
+            for field in ["resources", "volumeAttributesClassName", "volumeName", "storageClassName"] {
+                map.shift_remove(field);
+            }
+        }
+        spec
+    };
+    let volume = old.text("/spec/volumeName");
+    let rebound = !volume.is_empty() && volume != new.text("/spec/volumeName");
+    if rebound || fixed(old) != fixed(new) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.forbidden(&Path::Root.field("spec"), detail);
+    }
+}
+
+fn validate_volume(volume: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    if volume.object("/spec/capacity").is_none_or(serde_json::Map::is_empty) {
+        errors.required(&spec.field("capacity"), "");
+    }
+    access_modes(volume, &spec, "", errors);
+}
