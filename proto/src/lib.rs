@@ -6,5 +6,6 @@
 pub mod answer;
 pub mod config;
 pub mod message;
+pub mod pki;
 pub mod resource;
 pub mod session;

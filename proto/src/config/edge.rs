@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::kubelet::{self, KubeletConfig};
 use super::{ConfigFile, HostPort, Objection, Ping, Seconds, Span, Toggle};
+use crate::pki::NodeName;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -537,8 +538,8 @@ impl ConfigFile for EdgeCore {
     fn check(&self) -> Result<(), Objection> {
         let no = |key, reason: String| Err(Objection { key, reason });
         let modules = &self.modules;
-        if let Err(reason) = node_name(self.node_name()) {
-            return no("modules.edged.hostnameOverride", reason);
+        if let Err(invalid) = self.node_name().parse::<NodeName>() {
+            return no("modules.edged.hostnameOverride", invalid.to_string());
         }
         if !modules.edged.node_ip.is_empty() && modules.edged.node_ip.parse::<IpAddr>().is_err() {
             return no(
@@ -590,22 +591,5 @@ impl ConfigFile for EdgeCore {
             return no("modules.eventBus.mqttServerInternal", "with mqttMode 1 the embedded broker needs an address of its own: tcp://127.0.0.1:1884 is KubeEdge's".into());
         }
         Ok(())
-    }
-}
-
-/// The rule for node names: RFC 1123 subdomain.
-fn node_name(name: &str) -> Result<(), String> {
-    let label = |label: &str| {
-        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        edge(label.bytes().next())
-            && edge(label.bytes().last())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
-        Ok(())
-    } else {
-        Err(format!(
-            "{name:?} cannot name a node: use lower case letters, digits, '-' and '.', starting and ending with a letter or digit"
-        ))
     }
 }

@@ -40,7 +40,7 @@ fn lay_map(
             (_, Value::Null) | (None, _) => {}
             // An empty map in the defaults has the user's keys.
             (Some(Value::Object(fields)), Value::Object(value))
-                if !(fields.is_empty() && inner.is_null()) && !FREE.contains(&name.as_str()) =>
+                if !(FREE.contains(&name.as_str()) || fields.is_empty() && inner.is_null()) =>
             {
                 lay_map(fields, inner, value, &path, warnings);
             }
