@@ -1,0 +1,262 @@
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::Address;
+
+/// How long one attempt may take, from the name lookup to the last byte.
+const LIMIT: Duration = Duration::from_secs(10);
+const TCP_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Why there is no answer, told apart by what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("the name {0} cannot be resolved: {1}")]
+    Name(String, String),
+    #[error("nobody listens there (connection refused)")]
+    Refused,
+    #[error("no answer within {0} s: a firewall drops the packets, or the machine is off")]
+    Silent(u64),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("what listens there does not speak TLS: {0}")]
+    NotTls(String),
+    #[error("the TLS handshake fails: {0}")]
+    Tls(rustls::Error),
+    #[error("it does not answer HTTP: {0}")]
+    Http(String),
+}
+
+/// An HTTP answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// When the server made it, by the server's clock; seconds since 1970.
+    pub(crate) date: Option<i64>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A certificate and its key, as DER.
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+/// Asks `path` without verifying who answers, and says which certificates it showed.
+pub(crate) async fn fetch_untrusted(
+    address: &Address,
+    path: &str,
+) -> Result<(Answer, Vec<CertificateDer<'static>>), ConnectError> {
+    let shown = Arc::new(AnyCertificate::default());
+    let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
+    let answer = bounded(exchange(address, config, path, Vec::new(), Vec::new())).await;
+    let chain = shown.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((answer?, chain))
+}
+
+/// Whether something speaks TLS at `address`; it may well refuse us without a certificate.
+pub(crate) async fn speaks_tls(address: &Address) -> Result<(), ConnectError> {
+    let shown = Arc::new(AnyCertificate::default());
+    let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
+    match bounded(open(address, config)).await {
+        Ok(_) => Ok(()),
+        // It asked for a client certificate, as it should: it has shown its own by then.
+        Err(ConnectError::Tls(rustls::Error::AlertReceived(_)))
+            if !shown.chain.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// cloudcore, verified against its own CA.
+#[derive(Clone)]
+pub(crate) struct Trusted {
+    address: Address,
+    config: ClientConfig,
+}
+
+impl Trusted {
+    pub(crate) fn new(
+        address: &Address,
+        ca: &CertificateDer<'static>,
+        identity: Option<Identity>,
+    ) -> Result<Self, ConnectError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone()).map_err(ConnectError::Tls)?;
+        let builder = builder()?.with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { certificate, key }) => {
+                builder.with_client_auth_cert(vec![certificate], key).map_err(ConnectError::Tls)?
+            }
+        };
+        Ok(Self { address: address.clone(), config })
+    }
+
+    /// GET, with a body if the protocol wants one (`/edge.crt` does).
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    ) -> Result<Answer, ConnectError> {
+        bounded(exchange(&self.address, self.config.clone(), path, headers, body)).await
+    }
+}
+
+async fn bounded<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+    tokio::time::timeout(LIMIT, work).await.unwrap_or(Err(ConnectError::Silent(LIMIT.as_secs())))
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ConnectError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(ConnectError::Tls)
+}
+
+async fn open(address: &Address, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+    let found: Vec<_> =
+        found.map_err(|error| ConnectError::Name(address.host.clone(), error.to_string()))?.collect();
+    let stream = tokio::time::timeout(TCP_LIMIT, TcpStream::connect(found.as_slice()))
+        .await
+        .map_err(|_| ConnectError::Silent(TCP_LIMIT.as_secs()))?
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+            _ => ConnectError::Unreachable(error.to_string()),
+        })?;
+    let name = ServerName::try_from(address.host.clone())
+        .map_err(|error| ConnectError::Name(address.host.clone(), error.to_string()))?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
+        let text = error.to_string();
+        match error.into_inner().and_then(|inner| inner.downcast::<rustls::Error>().ok()).map(|inner| *inner)
+        {
+            Some(rustls::Error::InvalidMessage(_)) | None => ConnectError::NotTls(text),
+            Some(error) => ConnectError::Tls(error),
+        }
+    })
+}
+
+async fn exchange(
+    address: &Address,
+    config: ClientConfig,
+    path: &str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+) -> Result<Answer, ConnectError> {
+    let http = |error: &dyn std::fmt::Display| ConnectError::Http(error.to_string());
+    let stream = open(address, config).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .map_err(|error| http(&error))?;
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| http(&error))?;
+    let conversation = async {
+        let response = sender.send_request(request).await.map_err(|error| http(&error))?;
+        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(seconds);
+        let status = response.status().as_u16();
+        let body =
+            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| http(&error))?;
+        Ok(Answer { status, date, body: body.to_bytes().to_vec() })
+    };
+    // The connection is driven here and not in a task of its own: it has no life beyond this exchange.
+    let mut driven = std::pin::pin!(connection);
+    let mut conversation = std::pin::pin!(conversation);
+    tokio::select! {
+        biased;
+        answer = &mut conversation => answer,
+        ended = &mut driven => match ended {
+            // The whole answer may have arrived before the connection ended.
+            Ok(()) => conversation.await,
+            Err(error) => Err(http(&error)),
+        },
+    }
+}
+
+fn seconds(date: &str) -> Option<i64> {
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    parser.parse_timestamp(date).ok().map(jiff::Timestamp::as_second)
+}
+
+/// Takes any certificate and remembers it. Only used to fetch what is verified afterwards by its hash, and to
+/// say what is wrong with it.
+#[derive(Debug)]
+struct AnyCertificate {
+    chain: Mutex<Vec<CertificateDer<'static>>>,
+    provider: CryptoProvider,
+}
+
+impl Default for AnyCertificate {
+    fn default() -> Self {
+        Self { chain: Mutex::default(), provider: ring::default_provider() }
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let all = std::iter::once(leaf).chain(others).map(|one| one.clone().into_owned()).collect();
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
