@@ -72,6 +72,3 @@ pub(crate) async fn secret(client: &Client, name: &str, key: &str) -> Result<Vec
             .next("delete it and restart cloudcore, which makes it anew")
     })
 }
-pub(crate) async fn apply_crds(_: &Client) -> Result<(), Problem> {
-    Ok(())
-}

@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use proto::pki::{Authority, NodeName};
 use serde::Serialize;
 
 use crate::{
@@ -30,21 +31,21 @@ pub(crate) struct GetTokenArgs {
     node: Option<String>,
     /// Make a token that is valid this long, for example 90m, 24h or 7d.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    ttl: Option<i64>,
+    ttl: Option<u64>,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
 
-const DEFAULT_TTL: i64 = 24 * 3600;
-const LONGEST_TTL: i64 = 366 * 24 * 3600;
+const DEFAULT_TTL: u64 = 24 * 3600;
+const LONGEST_TTL: u64 = 366 * 24 * 3600;
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     token: &'a str,
-    ca_hash: &'a str,
+    ca_hash: String,
     expires: String,
     node: Option<&'a str>,
 }
@@ -56,7 +57,8 @@ impl GetTokenArgs {
         match self.output {
             Output::Text => println!("{token}"),
             Output::Json => {
-                let parsed = Token::parse(&token)
+                let parsed: Token = token
+                    .parse()
                     .map_err(|error| unreadable(&error).fail("failed to get token", Exit::Failed))?;
                 output::json(&Shown {
                     token: &token,
@@ -74,34 +76,38 @@ impl GetTokenArgs {
         if self.node.is_none() && self.ttl.is_none() {
             let token = cluster::secret(&client, "tokensecret", "tokendata").await?;
             let token = String::from_utf8_lossy(&token).trim().to_owned();
-            Token::parse(&token).map_err(|error| unreadable(&error))?;
+            token.parse::<Token>().map_err(|error| unreadable(&error))?;
             return Ok(token);
         }
+        let node = self.node.as_deref().map(str::parse::<NodeName>).transpose().map_err(|error| {
+            Problem::new("--node cannot be used").cause(error).next("for example: --node=edge1")
+        })?;
         let certificate = cluster::secret(&client, "casecret", "cadata").await?;
         let key = cluster::secret(&client, "casecret", "cakeydata").await?;
-        let expires = jiff::Timestamp::now().as_second() + self.ttl.unwrap_or(DEFAULT_TTL);
-        mint(&certificate, &key, expires, self.node.as_deref())
+        let authority = Authority::from_parts(certificate, &key).map_err(|error| {
+            Problem::new("Secret kubeedge/casecret does not hold a CA")
+                .cause(error)
+                .next("restart cloudcore, which writes its CA there")
+        })?;
+        let life = Duration::from_secs(self.ttl.unwrap_or(DEFAULT_TTL));
+        Ok(authority.mint_token(life, node.as_ref(), jiff::Timestamp::now()).to_string())
     }
 }
 
-fn unreadable(error: &crate::join::TokenError) -> Problem {
+fn unreadable(error: &proto::pki::TokenError) -> Problem {
     Problem::new("Secret kubeedge/tokensecret does not hold a join token")
         .cause(error)
         .next("restart cloudcore, which writes it anew")
 }
 
-fn seconds(text: &str) -> Result<i64, String> {
+fn seconds(text: &str) -> Result<u64, String> {
     let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let total = span.total((jiff::Unit::Second, days)).map_err(|error| error.to_string())?;
     if !(60.0..=LONGEST_TTL as f64).contains(&total) {
         return Err("choose between one minute and 366 days".to_owned());
     }
-    Ok(total as i64)
-}
-
-fn mint(_: &[u8], _: &[u8], _: i64, _: Option<&str>) -> Result<String, Problem> {
-    Err(Problem::new(""))
+    Ok(total as u64)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Address;
+use proto::config::HostPort;
 
 /// How long one attempt may take, from the name lookup to the last byte.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(crate) struct Identity {
 
 /// Asks `path` without verifying who answers, and says which certificates it showed.
 pub(crate) async fn fetch_untrusted(
-    address: &Address,
+    address: &HostPort,
     path: &str,
 ) -> Result<(Answer, Vec<CertificateDer<'static>>), ConnectError> {
     let shown = Arc::new(AnyCertificate::default());
@@ -71,7 +71,7 @@ pub(crate) async fn fetch_untrusted(
 }
 
 /// Whether something speaks TLS at `address`; it may well refuse us without a certificate.
-pub(crate) async fn speaks_tls(address: &Address) -> Result<(), ConnectError> {
+pub(crate) async fn speaks_tls(address: &HostPort) -> Result<(), ConnectError> {
     let shown = Arc::new(AnyCertificate::default());
     let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
     match bounded(open(address, config)).await {
@@ -89,13 +89,13 @@ pub(crate) async fn speaks_tls(address: &Address) -> Result<(), ConnectError> {
 /// cloudcore, verified against its own CA.
 #[derive(Clone)]
 pub(crate) struct Trusted {
-    address: Address,
+    address: HostPort,
     config: ClientConfig,
 }
 
 impl Trusted {
     pub(crate) fn new(
-        address: &Address,
+        address: &HostPort,
         ca: &CertificateDer<'static>,
         identity: Option<Identity>,
     ) -> Result<Self, ConnectError> {
@@ -132,7 +132,7 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
         .map_err(ConnectError::Tls)
 }
 
-async fn open(address: &Address, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
+async fn open(address: &HostPort, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
     let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
     let found: Vec<_> =
         found.map_err(|error| ConnectError::Name(address.host.clone(), error.to_string()))?.collect();
@@ -156,7 +156,7 @@ async fn open(address: &Address, config: ClientConfig) -> Result<TlsStream<TcpSt
 }
 
 async fn exchange(
-    address: &Address,
+    address: &HostPort,
     config: ClientConfig,
     path: &str,
     headers: Vec<(&'static str, String)>,
@@ -177,6 +177,8 @@ async fn exchange(
         let response = sender.send_request(request).await.map_err(|error| http(&error))?;
         let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(seconds);
         let status = response.status().as_u16();
+        // The limit is around the body already.
+        #[expect(clippy::disallowed_methods)]
         let body =
             Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| http(&error))?;
         Ok(Answer { status, date, body: body.to_bytes().to_vec() })

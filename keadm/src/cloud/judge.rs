@@ -8,8 +8,8 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
-use super::Address;
 use crate::problem::Problem;
+use proto::config::HostPort;
 
 /// Clocks further apart than this make certificates and tokens fail in confusing ways.
 pub(super) const SKEW_LIMIT: i64 = 300;
@@ -18,7 +18,7 @@ pub(super) const SKEW_LIMIT: i64 = 300;
 pub(super) fn server_certificate(
     chain: &[CertificateDer<'static>],
     ca: &CertificateDer<'static>,
-    address: &Address,
+    address: &HostPort,
     now: i64,
 ) -> Option<Problem> {
     let what = format!("cloudcore at {address} shows a certificate that cannot be trusted");

@@ -3,11 +3,9 @@
 //! Owns: connecting without trust, finding out what is wrong ([`survey`]), and asking with trust ([`Trusted`]).
 //! May call: the network, `proto` for tokens. Called by: `join`, `init` (is it ready).
 
-mod address;
 mod connect;
 mod judge;
 mod survey;
 
-pub(crate) use address::Address;
 pub(crate) use connect::{Answer, ConnectError, Identity, Trusted, fetch_untrusted};
 pub(crate) use survey::{Questions, survey};

@@ -1,8 +1,8 @@
+use proto::config::HostPort;
 use rustls::pki_types::CertificateDer;
-use sha2::{Digest, Sha256};
 
 use super::{
-    Address, Answer, ConnectError, connect, fetch_untrusted,
+    Answer, ConnectError, connect, fetch_untrusted,
     judge::{self, span, time},
 };
 use crate::{join::Token, problem::Problem};
@@ -10,9 +10,9 @@ use crate::{join::Token, problem::Problem};
 /// What is to be found out about a cloudcore before joining it.
 pub(crate) struct Questions<'a> {
     /// The websocket, port 10000.
-    pub(crate) hub: &'a Address,
+    pub(crate) hub: &'a HostPort,
     /// The certificate endpoints, port 10002.
-    pub(crate) https: &'a Address,
+    pub(crate) https: &'a HostPort,
     pub(crate) node: &'a str,
     /// `None` when it could not even be parsed, which somebody else reports.
     pub(crate) token: Option<&'a Token>,
@@ -67,13 +67,10 @@ fn judge_answer(
     }
     let there = answer.date.unwrap_or(questions.now);
     survey.problems.extend(judge::clock(questions.now, there));
-    let found = hex::encode(Sha256::digest(&answer.body));
-    if let Some(token) = questions.token
-        && !found.eq_ignore_ascii_case(token.ca_hash())
-    {
+    if let Some(Err(error)) = questions.token.map(|token| token.check_ca(&answer.body)) {
         survey.problems.push(
             Problem::new("the CA of this cloudcore is not the one that the token was made for")
-                .cause(format!("the token says sha256 {}, cloudcore's CA has {found}", token.ca_hash()))
+                .cause(error)
                 .next("run `keadm gettoken` on this cloudcore's host and use that token, or correct the address"),
         );
         return;
@@ -122,7 +119,7 @@ async fn name_taken(questions: &Questions<'_>) -> Option<Problem> {
     }
 }
 
-fn unreachable(address: &Address, purpose: &str, error: &ConnectError, flag: &str) -> Problem {
+fn unreachable(address: &HostPort, purpose: &str, error: &ConnectError, flag: &str) -> Problem {
     let next = match error {
         ConnectError::Name(host, _) => format!("check the spelling, or add {host} to /etc/hosts"),
         ConnectError::Refused => {

@@ -10,10 +10,11 @@ mod ready;
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use proto::config::HostPort;
 use serde::Serialize;
 
 use crate::{
-    bundle, cluster,
+    bundle,
     layout::Layout,
     output::{self, Output},
     problem::{Exit, Failure, Problem},
@@ -153,10 +154,6 @@ impl InitArgs {
             services.stop("cloudcore").await?;
         }
         configure::write(layout, plan, self.kube_config.as_deref())?;
-        if let Some(kubeconfig) = &self.kube_config {
-            progress.step("applying CRDs to the cluster");
-            cluster::apply_crds(&cluster::connect(kubeconfig).await?).await?;
-        }
         let program = bundle::install("cloudcore", layout)?;
         progress.step(format!("starting {}", services.describe("cloudcore")));
         let config = layout.config("cloudcore").display().to_string();
@@ -166,16 +163,19 @@ impl InitArgs {
     }
 
     fn report(&self, layout: &Layout, plan: &configure::Plan, ready: &ready::Ready) -> Result<(), Failure> {
-        let hub = plan.hub_address();
-        let port =
-            if plan.https_port == 10002 { String::new() } else { format!(" --certport={}", plan.https_port) };
+        let hub = plan.hub();
+        let port = if plan.https_port() == 10002 {
+            String::new()
+        } else {
+            format!(" --certport={}", plan.https_port())
+        };
         let join_command = format!("keadm join --cloudcore-ipport={hub}{port} --token={}", ready.token);
         let kubeconfig = self.kube_config.clone().unwrap_or_else(|| layout.admin_kubeconfig());
         if self.output == Output::Json {
             return output::json(&Done {
                 kubeconfig,
                 cloudcore_ipport: hub.to_string(),
-                certport: plan.https_port,
+                certport: plan.https_port(),
                 token: ready.token.clone(),
                 join_command,
             });
@@ -185,11 +185,14 @@ impl InitArgs {
         println!("  runs as     {}", services.describe("cloudcore"));
         println!("  log         {}", services.log_hint("cloudcore"));
         println!("  config      {}", layout.config("cloudcore").display());
-        match plan.api_port {
+        match plan.api_port() {
             Some(port) => println!("  Kubernetes  its own, at https://{}:{port}", plan.advertised()),
             None => println!("  Kubernetes  the cluster of {}", kubeconfig.display()),
         }
-        println!("  edges       wss://{hub}, https://{}", hub.with_port(plan.https_port));
+        println!(
+            "  edges       wss://{hub}, https://{}",
+            HostPort::new(plan.advertised(), plan.https_port())
+        );
         println!("\nLook around:\n  kubectl --kubeconfig {} get nodes", kubeconfig.display());
         println!(
             "\nJoin an edge node, as root on that machine (the token is valid until {}):",

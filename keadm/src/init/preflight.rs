@@ -1,5 +1,3 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use super::{InitArgs, configure::Plan};
 use crate::{
     bundle, cluster,
@@ -24,11 +22,9 @@ pub(super) async fn check(args: &InitArgs, layout: &Layout, plan: &Plan) -> Vec<
                 .next("use it as it is, restart it with --force, or remove it: keadm reset cloud"),
         ),
         Some(_) => {}
-        None => problems.extend(plan.ports.iter().filter_map(|port| {
-            let address =
-                SocketAddr::new(port.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.port);
-            let blocked = ports::blocked(address)?;
-            Some(blocked.problem(port.purpose, &format!("--set {}=PORT", port.setting)))
+        None => problems.extend(plan.ports().iter().filter_map(|port| {
+            let blocked = ports::blocked(port.address)?;
+            Some(blocked.problem(port.purpose, &format!("--set {}=…", port.setting)))
         })),
     }
     problems.extend(bundle::check("cloudcore", layout));

@@ -79,7 +79,7 @@ async fn probe(plan: &Plan) -> Result<Ready, Missing> {
     let missing = |doing: &str, why: String| Missing { doing: doing.to_owned(), why };
     let api = "the Kubernetes API";
     let client =
-        cluster::connect(&plan.kubeconfig).await.map_err(|problem| missing(api, problem.to_string()))?;
+        cluster::connect(&plan.kubeconfig()).await.map_err(|problem| missing(api, problem.to_string()))?;
     client.apiserver_version().await.map_err(|error| missing(api, error.to_string()))?;
     let https = plan.https_local();
     let (answer, _) = fetch_untrusted(&https, "/ca.crt")
@@ -92,6 +92,6 @@ async fn probe(plan: &Plan) -> Result<Ready, Missing> {
         .await
         .map_err(|problem| missing("the join token", problem.to_string()))?;
     let token = String::from_utf8_lossy(&token).trim().to_owned();
-    let parsed = Token::parse(&token).map_err(|error| missing("the join token", error.to_string()))?;
+    let parsed = token.parse::<Token>().map_err(|error| missing("the join token", error.to_string()))?;
     Ok(Ready { token, valid_until: parsed.valid_until() })
 }

@@ -1,100 +1,93 @@
 use std::collections::BTreeMap;
 
+use proto::{
+    config::{EdgeCore, HostPort, MqttMode},
+    pki::NodeName,
+};
 use serde_json::{Value, json};
 
 use super::{JoinArgs, Token};
-use crate::{checked, cloud::Address, document, host::network, layout::Layout, problem::Problem, set};
+use crate::{checked, document, layout::Layout, problem::Problem, set};
 
 /// What is going to be written, and what the other steps must know of it.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) node: String,
-    pub(super) hub: Address,
-    pub(super) https: Address,
+    pub(super) node: NodeName,
+    pub(super) hub: HostPort,
+    pub(super) https: HostPort,
     pub(super) token: Option<Token>,
     /// edgecore.yaml.
     pub(super) text: String,
-    pub(super) document: Value,
-    /// Where devices publish, if the broker is ours.
-    pub(super) mqtt: Option<String>,
+    /// edgecore.yaml as edgecore will read it.
+    pub(super) config: EdgeCore,
     pub(super) warnings: Vec<String>,
+}
+
+impl Plan {
+    /// `host:port` of the embedded broker, when there is to be one.
+    pub(super) fn broker(&self) -> Option<&str> {
+        let bus = &self.config.modules.event_bus;
+        let server = bus.mqtt_server_internal.as_str();
+        let address = server.split_once("//").map_or(server, |(_, address)| address);
+        (bus.enable && bus.mqtt_mode != MqttMode::External).then_some(address)
+    }
 }
 
 const COMMENT: &str = "Written by keadm join, read by edgecore at its start. Keys that are not here have their defaults:\n\
                        edgecore --defaultconfig shows them all.";
 
-/// Checks the flags and makes edgecore.yaml of them.
+/// Checks the flags and makes edgecore.yaml of them. Without a plan there are problems.
 pub(super) fn plan(args: &JoinArgs, layout: &Layout) -> (Option<Plan>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut keep = |result: Result<(), Problem>| problems.extend(result.err());
-    let hub = args.cloudcore_ipport.parse::<Address>();
-    keep(hub.as_ref().map(drop).map_err(|error| flag("--cloudcore-ipport", error, "-e 192.168.1.10:10000")));
-    let certport = args.certport.parse::<u16>();
-    keep(certport.as_ref().map(drop).map_err(|error| flag("--certport", error, "-s 10002")));
-    let node = node_name(&args.edgenode_name);
-    keep(node.as_ref().map(drop).map_err(Clone::clone));
-    let labels = labels(&args.labels);
-    keep(labels.as_ref().map(drop).map_err(Clone::clone));
-    keep(driver(&args.cgroupdriver));
-    keep(protocol(&args.hub_protocol));
-    let token = match args.token.trim() {
-        "" => None,
-        text => match Token::parse(text) {
-            Ok(token) => Some(token),
-            Err(error) => {
-                keep(Err(flag("--token", &error, "copy the whole line that `keadm gettoken` prints")));
-                None
-            }
-        },
-    };
-    let (Ok(hub), Ok(certport), Ok(node), Ok(labels)) = (hub, certport, node, labels) else {
-        return (None, problems);
-    };
-    let https = hub.with_port(certport);
-    let mut config = fresh(args, layout, &node, &hub, &https, &labels);
-    let defaults = checked::edge_defaults();
-    for argument in &args.set {
-        problems.extend(lay(argument, &mut config, &defaults).err());
-    }
-    let mut warnings = Vec::new();
-    match checked::edge(&config) {
-        Ok(unknown) if args.set.is_empty() => warnings.extend(unknown),
-        Ok(unknown) => problems.extend(unknown.into_iter().map(|warning| {
-            Problem::new("a key given with --set is not one of edgecore.yaml")
-                .cause(warning)
-                .next("edgecore --defaultconfig shows all keys")
-        })),
-        Err(problem) => problems.push(problem),
-    }
-    let text = match document::render(COMMENT, &config) {
-        Ok(text) => text,
-        Err(problem) => {
-            problems.push(problem);
-            return (None, problems);
-        }
-    };
-    // --set may have renamed the node; the certificate must carry the name that edgecore will use.
-    let node = document::text(&config, "modules.edged.hostnameOverride").map_or(node, str::to_owned);
-    let mqtt = broker(&config).map(|address| format!("mqtt://{address}"));
-    (Some(Plan { node, hub, https, token, text, document: config, mqtt, warnings }), problems)
+    let plan = make(args, layout, &mut problems);
+    (plan, problems)
 }
 
-/// `host:port` of the embedded broker, when there is to be one.
-pub(super) fn broker(config: &Value) -> Option<String> {
-    let enabled =
-        document::lookup(config, "modules.eventBus.enable").and_then(Value::as_bool).unwrap_or(true);
-    let mode = document::lookup(config, "modules.eventBus.mqttMode").and_then(Value::as_u64).unwrap_or(0);
-    let server =
-        document::text(config, "modules.eventBus.mqttServerInternal").unwrap_or("tcp://127.0.0.1:1883");
-    (enabled && mode != 2).then(|| server.rsplit("//").next().unwrap_or(server).to_owned())
+fn make(args: &JoinArgs, layout: &Layout, problems: &mut Vec<Problem>) -> Option<Plan> {
+    let hub = keep(problems, address(&args.cloudcore_ipport));
+    let certport =
+        keep(problems, args.certport.parse().map_err(|error| flag("--certport", error, "-s 10002")));
+    let node = keep(problems, node_name(&args.edgenode_name));
+    let labels = keep(problems, labels(&args.labels));
+    keep(problems, driver(&args.cgroupdriver));
+    keep(problems, protocol(&args.hub_protocol));
+    let token = match args.token.trim() {
+        "" => None,
+        text => keep(
+            problems,
+            text.parse().map_err(|error| flag("--token", error, "--token=\"$(keadm gettoken)\"")),
+        ),
+    };
+    let (hub, node, labels) = (hub?, node?, labels?);
+    let https = HostPort::new(&hub.host, certport?);
+    let mut document = fresh(args, layout, node.as_str(), &hub, &https, &labels);
+    let defaults = checked::edge_defaults();
+    for argument in &args.set {
+        keep(problems, lay(argument, &mut document, &defaults));
+    }
+    let (config, remarks) = keep(problems, checked::edge(&document, &layout.config("edgecore")))?;
+    problems.extend(remarks.unknown);
+    let text = keep(problems, document::render(COMMENT, &document))?;
+    // --set may have renamed the node; the certificate must carry the name that edgecore will use.
+    let node = keep(problems, node_name(config.node_name()))?;
+    Some(Plan { node, hub, https, token, text, config, warnings: remarks.warnings })
+}
+
+/// The value, or its problem beside the others.
+fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn address(text: &str) -> Result<HostPort, Problem> {
+    text.parse().map_err(|error| flag("--cloudcore-ipport", error, "-e 192.168.1.10:10000"))
 }
 
 fn fresh(
     args: &JoinArgs,
     layout: &Layout,
     node: &str,
-    hub: &Address,
-    https: &Address,
+    hub: &HostPort,
+    https: &HostPort,
     labels: &BTreeMap<String, String>,
 ) -> Value {
     let etc = layout.etc();
@@ -123,7 +116,7 @@ fn fresh(
                 "tlsPrivateKeyFile": layout.edge_key(),
                 "websocket": {"enable": true, "server": hub.to_string()},
             },
-            "edgeStream": {"enable": false, "server": hub.with_port(10004).to_string()},
+            "edgeStream": {"enable": false, "server": HostPort::new(&hub.host, 10004).to_string()},
             "deviceTwin": {"enable": true, "dmiSockPath": etc},
             "eventBus": {"enable": true, "mqttMode": 0, "mqttServerInternal": "tcp://127.0.0.1:1883"},
         },
@@ -135,7 +128,7 @@ fn lay(argument: &str, config: &mut Value, defaults: &Value) -> Result<(), Probl
         flag(
             &format!("--set {argument}"),
             error,
-            "--set modules.edgeStream.enable=true,modules.edged.maxPods=50",
+            "--set modules.edgeStream.enable=true,modules.eventBus.mqttMode=2",
         )
     };
     for assignment in set::parse(argument).map_err(wrong)? {
@@ -148,33 +141,16 @@ fn flag(name: &str, cause: impl std::fmt::Display, example: &str) -> Problem {
     Problem::new(format!("{name} cannot be used")).cause(cause).next(format!("for example: {example}"))
 }
 
-fn node_name(given: &str) -> Result<String, Problem> {
+fn node_name(given: &str) -> Result<NodeName, Problem> {
     let (name, origin) = match given.trim() {
-        "" => (network::host_name().unwrap_or_default(), "this host's name"),
+        "" => (proto::config::host_name(), "this host's name"),
         name => (name.to_owned(), "--edgenode-name"),
     };
-    match illegal(&name) {
-        None => Ok(name),
-        Some(cause) => Err(Problem::new(format!("`{name}` ({origin}) cannot be a node's name"))
-            .cause(cause)
-            .next("choose one with --edgenode-name, for example edge-1")),
-    }
-}
-
-/// Kubernetes' rule for names of nodes (RFC 1123 subdomains).
-fn illegal(name: &str) -> Option<&'static str> {
-    let legal = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    if name.is_empty() {
-        return Some("it is empty");
-    }
-    if name.len() > 253 {
-        return Some("it has more than 253 letters");
-    }
-    if !name.chars().all(|letter| legal(letter) || matches!(letter, '-' | '.')) {
-        return Some("only small letters, digits, - and . are allowed");
-    }
-    let parts_fine = name.split('.').all(|part| part.starts_with(legal) && part.ends_with(legal));
-    (!parts_fine).then_some("each part between dots must begin and end with a letter or digit")
+    name.parse().map_err(|error| {
+        Problem::new(format!("`{name}` ({origin}) cannot be a node's name"))
+            .cause(error)
+            .next("choose one with --edgenode-name, for example edge-1")
+    })
 }
 
 fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Problem> {
@@ -198,7 +174,7 @@ fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Problem> {
         if name.is_empty()
             || !part(name, 63)
             || !part(value, 63)
-            || prefix.is_some_and(|prefix| illegal(prefix).is_some())
+            || prefix.is_some_and(|prefix| prefix.parse::<NodeName>().is_err())
         {
             return Err(flag(
                 "--labels",
@@ -234,16 +210,6 @@ fn protocol(name: &str) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn node_names_follow_kubernetes_rule() {
-        for name in ["edge1", "a", "a-b.c9", "1"] {
-            assert_eq!(illegal(name), None, "{name}");
-        }
-        for name in ["", "Edge", "a_b", "-a", "a-", "a..b", "a b", "ä"] {
-            assert!(illegal(name).is_some(), "{name}");
-        }
-    }
 
     #[test]
     fn labels_without_a_value_have_an_empty_one_and_illegal_ones_are_refused() {

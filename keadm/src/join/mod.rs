@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-pub(crate) use token::{Token, TokenError};
+pub(crate) use token::Token;
 
 use crate::{
     bundle, hook,
@@ -95,7 +95,7 @@ impl JoinArgs {
         let progress = Progress::begin();
         self.warn_of_unused(&progress);
         progress.step("checking this host, the runtime and cloudcore");
-        let found = preflight::check(&self, layout).await;
+        let found = Box::pin(preflight::check(&self, layout)).await;
         for warning in &found.warnings {
             progress.warn(warning);
         }
@@ -168,8 +168,8 @@ fn report(layout: &Layout, plan: &configure::Plan) {
     println!("  runs as  {}", services.describe("edgecore"));
     println!("  log      {}", services.log_hint("edgecore"));
     println!("  config   {}", layout.config("edgecore").display());
-    if let Some(mqtt) = &plan.mqtt {
-        println!("  devices  publish to {mqtt}");
+    if let Some(broker) = plan.broker() {
+        println!("  devices  publish to mqtt://{broker}");
     }
     println!(
         "\nOn cloudcore's host:\n  kubectl --kubeconfig /etc/kubeedge/admin.conf get node {}",

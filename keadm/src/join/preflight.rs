@@ -1,14 +1,12 @@
 use std::net::SocketAddr;
 
 use rustls::pki_types::CertificateDer;
-use serde_json::Value;
 
 use super::{JoinArgs, bootstrap, configure};
 use crate::{
     bundle,
     cloud::{self, Questions},
     cri::Runtime,
-    document,
     host::{ports, process, space},
     layout::Layout,
     problem::Problem,
@@ -44,8 +42,8 @@ pub(super) async fn check(args: &JoinArgs, layout: &Layout) -> Found {
         return found;
     };
     found.warnings.extend(plan.warnings.iter().cloned());
-    found.problems.extend(taken_ports(&plan.document));
-    if is_enabled(&plan.document, "modules.edged.enable") {
+    found.problems.extend(taken_ports(&plan));
+    if plan.config.modules.edged.enable {
         runtime(args, &mut found).await;
     }
     match bootstrap::earlier(layout) {
@@ -65,7 +63,7 @@ async fn ask_cloud(plan: &configure::Plan, no_token: bool, found: &mut Found) {
         );
     }
     if let Some(bound) = plan.token.as_ref().and_then(super::Token::node)
-        && bound != plan.node
+        && bound != plan.node.as_str()
     {
         found.problems.push(
             Problem::new(format!("the token is not for {}", plan.node))
@@ -76,7 +74,7 @@ async fn ask_cloud(plan: &configure::Plan, no_token: bool, found: &mut Found) {
     let questions = Questions {
         hub: &plan.hub,
         https: &plan.https,
-        node: &plan.node,
+        node: plan.node.as_str(),
         token: plan.token.as_ref(),
         now: jiff::Timestamp::now().as_second(),
     };
@@ -115,53 +113,31 @@ async fn running(layout: &Layout) -> Vec<Problem> {
 }
 
 /// The ports that edgecore is going to listen on and that somebody has.
-fn taken_ports(config: &Value) -> Vec<Problem> {
-    let kubelet = "modules.edged.tailoredKubeletConfig";
+fn taken_ports(plan: &configure::Plan) -> Vec<Problem> {
+    let modules = &plan.config.modules;
+    let kubelet = &modules.edged.tailored_kubelet_config;
     let mut wanted = Vec::new();
-    if let Some(broker) = configure::broker(config) {
-        wanted.push((
-            broker,
-            "the embedded MQTT broker",
-            "--set modules.eventBus.mqttServerInternal=tcp://127.0.0.1:PORT, or use it as the broker with \
-             --set modules.eventBus.mqttMode=2",
-        ));
+    if let Some(broker) = plan.broker() {
+        let other = "--set modules.eventBus.mqttServerInternal=tcp://127.0.0.1:PORT, or use it as the broker with \
+                     --set modules.eventBus.mqttMode=2";
+        wanted.push((broker.to_owned(), "the embedded MQTT broker", other));
     }
-    if is_enabled(config, "modules.edged.enable") {
-        let address = document::text(config, &format!("{kubelet}.address")).unwrap_or("127.0.0.1");
-        let port = document::lookup(config, &format!("{kubelet}.readOnlyPort"))
-            .and_then(Value::as_u64)
-            .unwrap_or(10350);
-        if port != 0 {
-            wanted.push((
-                format!("{address}:{port}"),
-                "edgecore's health and metrics endpoint",
-                "--set modules.edged.tailoredKubeletConfig.readOnlyPort=PORT",
-            ));
-        }
+    if modules.edged.enable && kubelet.read_only_port != 0 {
+        let other = "--set modules.edged.tailoredKubeletConfig.readOnlyPort=PORT";
+        let address = SocketAddr::new(kubelet.address, kubelet.read_only_port);
+        wanted.push((address.to_string(), "edgecore's health and metrics endpoint", other));
     }
-    if document::lookup(config, "modules.metaManager.metaServer.enable")
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
-    {
-        let server =
-            document::text(config, "modules.metaManager.metaServer.server").unwrap_or("127.0.0.1:10550");
-        wanted.push((
-            server.to_owned(),
-            "MetaServer",
-            "--set modules.metaManager.metaServer.server=127.0.0.1:PORT",
-        ));
+    let meta_server = &modules.meta_manager.meta_server;
+    if meta_server.enable {
+        let other = "--set modules.metaManager.metaServer.server=127.0.0.1:PORT";
+        wanted.push((meta_server.server.to_string(), "MetaServer", other));
     }
     wanted
         .into_iter()
         .filter_map(|(address, purpose, setting)| {
-            let address: SocketAddr = address.parse().ok()?;
-            Some(ports::blocked(address)?.problem(purpose, setting))
+            Some(ports::blocked(address.parse().ok()?)?.problem(purpose, setting))
         })
         .collect()
-}
-
-fn is_enabled(config: &Value, path: &str) -> bool {
-    document::lookup(config, path).and_then(Value::as_bool).unwrap_or(true)
 }
 
 async fn runtime(args: &JoinArgs, found: &mut Found) {

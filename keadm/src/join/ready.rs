@@ -27,7 +27,7 @@ pub(super) async fn wait(
     let begun = Instant::now();
     let end = begun + limit;
     loop {
-        let seen = registered(&cloud, &plan.node).await;
+        let seen = registered(&cloud, plan.node.as_str()).await;
         if seen.is_ok() {
             return Ok(());
         }
