@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod config;
+pub mod crds;
+pub mod devices;
 pub mod message;
 pub mod pki;
 pub mod resource;
