@@ -1,17 +1,23 @@
 //! The embedded, kubectl-compatible control plane: what cloudcore talks to when no real cluster is configured.
 //!
-//! Layers, each of which calls only the ones below it:
+//! [`ControlPlane`] is what cloudcore holds. Layers, each of which calls only the ones below it:
+//! `plane` (start, TLS, shutdown) → `housekeeping` (what runs by itself) →
 //! `apiserver` (HTTP, verbs, authentication) → `registry`, `patch`, `table`, `discovery`, `openapi` (what a kind is and how it
 //! looks) → `store` (revisions, watch) and `status`, `selector`, `schema` (plain data).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod apiserver;
 pub mod discovery;
+mod housekeeping;
 pub mod openapi;
 pub mod patch;
+pub mod pki;
+mod plane;
 pub mod registry;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod store;
 pub mod table;
+
+pub use plane::{Config, ControlPlane, OpenError};

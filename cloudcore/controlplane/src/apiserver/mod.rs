@@ -1,1 +1,101 @@
-//! HTTP: verbs, watch, authentication, content negotiation.
+//! The API over HTTP: verbs, watch, authentication, content negotiation. One [`Api`] serves TLS clients and, without a socket, the
+//! `kube::Client` of this process; neither can tell the other from itself.
+//!
+//! May call: everything else of the crate. Called by: `plane` (which opens and serves it) and `housekeeping`.
+//!
+//! A request runs through [`serve`] (limits, who, what, whether), then one file of `verbs` or `subresources`, which put objects
+//! through the rules in [`objects`].
+
+mod admission;
+pub mod auth;
+mod call;
+mod documents;
+mod http;
+mod limits;
+pub(crate) mod metadata;
+pub(crate) mod objects;
+mod serve;
+mod show;
+mod subresources;
+mod verbs;
+
+pub(crate) use admission::API_SERVICE;
+pub(crate) use call::Target;
+pub(crate) use objects::Deletion;
+pub(crate) use serve::Service;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Registry;
+use crate::status::Status;
+use crate::store::{ObjectId, Store, WriteError};
+
+/// What the API is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    /// PKCS#8 of the key that signs service account tokens.
+    pub(crate) token_key: Vec<u8>,
+    /// Text of `tokens.csv`.
+    pub(crate) static_tokens: String,
+    /// The CA that clients should trust, PEM.
+    pub(crate) ca: String,
+    /// Ends all watches.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// The API. Shared by all connections.
+pub(crate) struct Api {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) ca: String,
+    tokens: auth::Tokens,
+    limits: limits::Limits,
+    shutdown: CancellationToken,
+    /// CRDs are taken into the registry one at a time, each from its newest state.
+    crds: tokio::sync::Mutex<()>,
+}
+
+impl Api {
+    /// None when the token key is not a P-256 key.
+    pub(crate) fn new(parts: Parts) -> Option<Arc<Self>> {
+        let Parts { store, registry, token_key, static_tokens, ca, shutdown } = parts;
+        let accounts = store.clone();
+        let alive = move |token: &auth::Verified| {
+            let there = |plural: &str, name: &str, uid: &str| {
+                let id = ObjectId::new(&crate::store::Collection::new("", plural), &token.namespace, name);
+                accounts.get(&id).is_some_and(|object| object.value()["metadata"]["uid"] == uid)
+            };
+            there("serviceaccounts", &token.name, &token.uid)
+                && token.pod.as_ref().is_none_or(|(name, uid)| there("pods", name, uid))
+        };
+        let tokens = auth::Tokens::new(&token_key, &static_tokens, Box::new(alive))?;
+        Some(Arc::new(Self {
+            store,
+            registry,
+            ca,
+            tokens,
+            limits: limits::Limits::default(),
+            shutdown,
+            crds: tokio::sync::Mutex::default(),
+        }))
+    }
+}
+
+/// What a failed write means to a client.
+fn write_failure(target: &Target, error: &WriteError) -> Status {
+    let (group, plural, name) = (&target.resource.group, &target.resource.plural, &target.name);
+    match error {
+        WriteError::AlreadyExists => Status::already_exists(group, plural, name),
+        WriteError::NotFound => Status::not_found(group, plural, name),
+        WriteError::Conflict { .. } => Status::modified(group, plural, name),
+        WriteError::Malformed => Status::bad_request(error.to_string()),
+        WriteError::Disk(_) => Status::internal(error),
+        WriteError::Closed => {
+            Status::new(crate::status::Reason::ServiceUnavailable, "the server is shutting down")
+                .retry_after(1)
+        }
+    }
+}

@@ -46,6 +46,8 @@ pub struct Index {
     pub name: Box<str>,
     /// Namespace, or empty.
     pub namespace: Box<str>,
+    /// The version in which the document is written, as in `apps/v1`.
+    pub api_version: Box<str>,
     /// Sorted by key.
     labels: Box<[(Box<str>, Box<str>)]>,
     /// In the order of `selectable`.
@@ -67,6 +69,7 @@ impl Index {
         Self {
             name: text("name"),
             namespace: text("namespace"),
+            api_version: object["apiVersion"].as_str().unwrap_or_default().into(),
             labels: labels.into(),
             fields: selectable(collection).iter().map(|path| field(collection, object, path)).collect(),
         }

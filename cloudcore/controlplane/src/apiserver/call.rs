@@ -1,0 +1,69 @@
+//! One request, taken apart and looked up.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::auth::Identity;
+use super::http::{Accept, Query};
+use crate::registry::Resource;
+use crate::status::Status;
+use crate::store::{Collection, ObjectId};
+
+/// An object, or a place where one could be.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) collection: Collection,
+    /// Empty for cluster-scoped resources.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Target {
+    pub(crate) fn new(resource: Arc<Resource>, namespace: &str, name: &str) -> Self {
+        let (group, plural) = resource.stored_as();
+        let collection = Collection::new(group, plural);
+        let namespace = if resource.namespaced { namespace } else { "" };
+        Self { resource, collection, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The same place under another name.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) fn id(&self) -> ObjectId {
+        ObjectId::new(&self.collection, &self.namespace, &self.name)
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    /// Whether it is one of the core kinds of this plural.
+    pub(crate) fn is_core(&self, plural: &str) -> bool {
+        self.resource.group.is_empty() && self.resource.plural == plural
+    }
+
+    pub(crate) fn is_crd(&self) -> bool {
+        self.resource.plural == "customresourcedefinitions" && self.resource.group == "apiextensions.k8s.io"
+    }
+}
+
+/// A request for a resource.
+pub(super) struct Call {
+    /// The name is empty when the request is about the collection.
+    pub(super) target: Target,
+    pub(super) query: Query,
+    pub(super) accept: Accept,
+    pub(super) headers: HeaderMap,
+    pub(super) who: Identity,
+}
+
+impl Call {
+    /// For lists: the namespace, or none for all of them.
+    pub(super) fn within(&self) -> Option<&str> {
+        Some(self.target.namespace.as_str()).filter(|namespace| !namespace.is_empty())
+    }
+}

@@ -1,0 +1,344 @@
+//! Putting objects through the rules: every write of every verb, subresource and housekeeper ends in one of the three here.
+//!
+//! [`Api::create`], [`Api::modify`] and [`Api::remove`] know metadata, admission, validation, optimistic concurrency, dry runs,
+//! graceful deletion and finalizers. They know nothing about HTTP.
+
+use jiff::{Timestamp, ToSpan};
+use serde_json::{Value, json};
+
+use super::show::{Shown, value};
+use super::{Api, Target, admission, metadata, write_failure};
+use crate::status::{FieldError, Status};
+use crate::store::WriteError;
+
+/// How often a write without a resource version tries again when others were faster.
+const ATTEMPTS: usize = 32;
+/// How often a generated name is made anew when it is taken.
+const NAMES: usize = 8;
+
+/// Keeps a CRD until its objects are gone.
+pub(crate) const CRD_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Which part of an object a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the status.
+    Main,
+    /// The status.
+    Status,
+    /// The debug containers of a pod.
+    EphemeralContainers,
+    /// Whatever the server itself changes: no rules apply.
+    Whole,
+}
+
+/// How to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deletion {
+    pub(crate) grace_seconds: Option<i64>,
+    pub(crate) uid: Option<String>,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) dry_run: bool,
+}
+
+/// What became of a deleted object.
+#[derive(Clone, Debug)]
+pub(crate) enum Removed {
+    /// It is still there and will go later.
+    Terminating(Shown),
+    /// It is gone; this was its last state.
+    Gone(Value),
+}
+
+impl Api {
+    /// Stores a new object.
+    pub(crate) async fn create(
+        &self,
+        target: &Target,
+        mut object: Value,
+        dry_run: bool,
+    ) -> Result<Shown, Status> {
+        let resource = &target.resource;
+        metadata::place(&mut object, target)?;
+        metadata::born(&mut object)?;
+        admission::namespace(self, target, &object)?;
+        let generated = metadata::generated_name(&object);
+        if let Some(name) = &generated {
+            metadata::of(&mut object)?.insert("name".to_owned(), json!(name));
+        }
+        resource.prepare_create(&mut object);
+        resource.default(&mut object);
+        admission::create(self, target, &mut object)?;
+        let name = metadata::text(&object, "name").to_owned();
+        fail_if_wrong(target, &name, &resource.validate_create(&object))?;
+        let mut target = target.named(&name);
+        for attempt in 1.. {
+            if dry_run {
+                if self.store.get(&target.id()).is_some() {
+                    return Err(write_failure(&target, &WriteError::AlreadyExists));
+                }
+                return Ok(Shown::Loose(object));
+            }
+            let mut stored = object.clone();
+            resource.to_stored(&mut stored);
+            match self.store.create(target.id(), stored).await {
+                Ok(created) => {
+                    self.after_write(&target).await;
+                    return Ok(Shown::Stored(
+                        self.store.get(&target.id()).filter(|_| target.is_crd()).unwrap_or(created),
+                    ));
+                }
+                Err(WriteError::AlreadyExists) if generated.is_some() && attempt < NAMES => {
+                    let metadata = metadata::of(&mut object)?;
+                    metadata.shift_remove("name");
+                    let name = metadata::generated_name(&object).unwrap_or_default();
+                    target.name.clone_from(&name);
+                    metadata::of(&mut object)?.insert("name".to_owned(), json!(name));
+                }
+                Err(error) => return Err(write_failure(&target, &error)),
+            }
+        }
+        Err(Status::internal("names ran out"))
+    }
+
+    /// Changes an object: `edit` makes the new state from the current one, and is asked again when somebody else was faster. A
+    /// `resourceVersion` in what it returns is a precondition, as is a `uid`.
+    pub(crate) async fn modify(
+        &self,
+        target: &Target,
+        part: Part,
+        dry_run: bool,
+        mut edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
+    ) -> Result<Shown, Status> {
+        let resource = &target.resource;
+        let (group, plural, name) = (&resource.group, &resource.plural, &target.name);
+        for _ in 0..ATTEMPTS {
+            let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
+            let old = value(resource, &current);
+            let mut new = edit(&old)?;
+            metadata::place(&mut new, target)?;
+            let version = metadata::text(&new, "resourceVersion");
+            if !matches!(version, "" | "0") && version != metadata::text(&old, "resourceVersion") {
+                return Err(Status::modified(group, plural, name));
+            }
+            let uid = metadata::text(&new, "uid");
+            if !uid.is_empty() && uid != metadata::text(&old, "uid") {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    metadata::text(&old, "uid")
+                );
+                return Err(Status::conflict(group, plural, name, &why));
+            }
+            metadata::keep(&old, &mut new)?;
+            let wrong = match part {
+                Part::Main => {
+                    resource.prepare_update(&old, &mut new);
+                    resource.default(&mut new);
+                    admission::update(self, target, &old, &mut new)?;
+                    resource.validate_update(&old, &new)
+                }
+                Part::Status => {
+                    resource.prepare_status_update(&old, &mut new);
+                    resource.validate_status_update(&old, &new)
+                }
+                Part::EphemeralContainers => {
+                    let containers = new["spec"]["ephemeralContainers"].take();
+                    new = old.clone();
+                    if containers.is_array() {
+                        new["spec"]["ephemeralContainers"] = containers;
+                    }
+                    Vec::new()
+                }
+                Part::Whole => Vec::new(),
+            };
+            fail_if_wrong(target, name, &wrong)?;
+            metadata::of(&mut new)?
+                .insert("resourceVersion".to_owned(), old["metadata"]["resourceVersion"].clone());
+            if new == old {
+                return Ok(Shown::Stored(current));
+            }
+            if dry_run {
+                return Ok(Shown::Loose(new));
+            }
+            let mut stored = new.clone();
+            resource.to_stored(&mut stored);
+            let written = if is_finished(&new) {
+                self.finish(target, current.revision, stored).await.map(|()| Shown::Loose(new))
+            } else {
+                self.store.update(target.id(), current.revision, stored).await.map(Shown::Stored)
+            };
+            match written {
+                Ok(shown) => {
+                    self.after_write(target).await;
+                    return Ok(shown);
+                }
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(write_failure(target, &error)),
+            }
+        }
+        Err(Status::modified(group, plural, name))
+    }
+
+    /// The last finalizer is gone: watchers see the object without it disappear.
+    async fn finish(&self, target: &Target, revision: u64, last: Value) -> Result<(), WriteError> {
+        let updated = self.store.update(target.id(), revision, last).await?;
+        match self.store.delete(target.id(), updated.revision).await {
+            // Somebody else saw the same and was faster.
+            Ok(_) | Err(WriteError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes an object, or begins to.
+    pub(crate) async fn remove(&self, target: &Target, how: &Deletion) -> Result<Removed, Status> {
+        let resource = &target.resource;
+        for _ in 0..ATTEMPTS {
+            let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
+            let old = value(resource, &current);
+            preconditions(target, how, &old)?;
+            admission::remove(target)?;
+            let step = next_step(target, how, &old)?;
+            let (new, gone) = match step {
+                Step::Nothing => return Ok(Removed::Terminating(Shown::Stored(current))),
+                Step::Mark(new) => (new, false),
+                Step::Remove => (old, true),
+            };
+            if how.dry_run {
+                return Ok(if gone { Removed::Gone(new) } else { Removed::Terminating(Shown::Loose(new)) });
+            }
+            let written = if gone {
+                let last = self.store.delete(target.id(), current.revision).await;
+                last.map(|last| Removed::Gone(value(resource, &last)))
+            } else {
+                let mut stored = new;
+                resource.to_stored(&mut stored);
+                let marked = self.store.update(target.id(), current.revision, stored).await;
+                marked.map(|marked| Removed::Terminating(Shown::Stored(marked)))
+            };
+            match written {
+                Ok(removed) => {
+                    self.after_write(target).await;
+                    return Ok(removed);
+                }
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(write_failure(target, &error)),
+            }
+        }
+        Err(Status::modified(&resource.group, &resource.plural, &target.name))
+    }
+
+    /// What must be true before the writer gets its answer: a new kind is served, a new namespace is furnished.
+    async fn after_write(&self, target: &Target) {
+        if target.is_crd() {
+            self.sync_crd(&target.name).await;
+        }
+        if target.is_core("namespaces") {
+            self.furnish(&target.name).await;
+        }
+    }
+}
+
+fn fail_if_wrong(target: &Target, name: &str, wrong: &[FieldError]) -> Result<(), Status> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&target.resource.group, &target.resource.kind, name, wrong))
+}
+
+/// Whether nothing keeps a terminating object any more.
+fn is_finished(object: &Value) -> bool {
+    metadata::is_terminating(object)
+        && metadata::finalizers(object).is_empty()
+        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && object["spec"]["finalizers"]
+            .as_array()
+            .is_none_or(|finalizers| finalizers.is_empty() || object["kind"] != "Namespace")
+}
+
+fn preconditions(target: &Target, how: &Deletion, object: &Value) -> Result<(), Status> {
+    let refuse = |what: &str, asked: &str, found: &str, then: &str| {
+        let why = format!(
+            "the {what} in the precondition ({asked}) does not match the {what} in record ({found}). The object might have been {then}"
+        );
+        Err(Status::conflict(&target.resource.group, &target.resource.kind, &target.name, &why))
+    };
+    let (uid, version) = (metadata::text(object, "uid"), metadata::text(object, "resourceVersion"));
+    match (&how.uid, &how.resource_version) {
+        (Some(asked), _) if asked != uid => refuse("UID", asked, uid, "deleted and then recreated"),
+        (_, Some(asked)) if asked != version => refuse("ResourceVersion", asked, version, "modified"),
+        _ => Ok(()),
+    }
+}
+
+enum Step {
+    /// It is on its way already.
+    Nothing,
+    /// It stays in this state until its agent or its finalizers let it go.
+    Mark(Value),
+    Remove,
+}
+
+fn next_step(target: &Target, how: &Deletion, old: &Value) -> Result<Step, Status> {
+    let grace = if target.is_core("pods") { grace_of(old, how.grace_seconds) } else { 0 };
+    let marked = metadata::is_terminating(old);
+    let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    let kept = !metadata::finalizers(old).is_empty() || target.is_core("namespaces") || target.is_crd();
+    if grace == 0 && !kept {
+        return Ok(Step::Remove);
+    }
+    // A second request may only shorten the time that is left.
+    if marked && grace >= before {
+        return Ok(Step::Nothing);
+    }
+    let mut new = old.clone();
+    let began = if marked {
+        metadata::text(old, "deletionTimestamp").parse::<Timestamp>().map(|ends| ends - before.seconds())
+    } else {
+        Ok(Timestamp::now())
+    };
+    let ends = began.unwrap_or_else(|_| Timestamp::now()) + grace.seconds();
+    let metadata = metadata::of(&mut new)?;
+    metadata.insert("deletionTimestamp".to_owned(), json!(metadata::stamp(ends)));
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|_| !marked) {
+        metadata.insert("generation".to_owned(), json!(generation + 1));
+    }
+    if target.is_crd() {
+        let mut finalizers =
+            metadata.get("finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+        if !finalizers.iter().any(|one| one == CRD_FINALIZER) {
+            finalizers.push(json!(CRD_FINALIZER));
+        }
+        metadata.insert("finalizers".to_owned(), Value::Array(finalizers));
+    }
+    if target.is_core("namespaces") {
+        new["status"]["phase"] = json!("Terminating");
+    }
+    Ok(Step::Mark(new))
+}
+
+/// How long a pod may take to stop. Longer than a year is a year.
+fn grace_of(pod: &Value, asked: Option<i64>) -> i64 {
+    let unscheduled = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let finished = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if unscheduled || finished {
+        return 0;
+    }
+    let grace = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    if grace < 0 { 1 } else { grace.min(365 * 24 * 3600) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_gets_the_time_that_its_state_and_the_request_allow() {
+        let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 20}, "status": {"phase": phase}});
+        assert_eq!(grace_of(&pod("n", "Running"), None), 20);
+        assert_eq!(grace_of(&pod("n", "Running"), Some(5)), 5);
+        assert_eq!(grace_of(&pod("n", "Running"), Some(-7)), 1);
+        assert_eq!(grace_of(&pod("", "Pending"), None), 0);
+        assert_eq!(grace_of(&pod("n", "Failed"), Some(5)), 0);
+    }
+}

@@ -1,0 +1,140 @@
+//! From an HTTP request to the file that answers it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Method, Request};
+
+use super::auth::{Attributes, Identity, Peer, allowed, denial};
+use super::call::{Call, Target};
+use super::http::{Accept, Query, ResourcePath, failure, text};
+use super::{Api, documents, limits, subresources, verbs};
+use crate::status::{Reason, Status};
+
+/// The API as a tower service. The transport puts a [`Peer`] into the request's extensions; without one the caller is anonymous.
+#[derive(Clone)]
+pub(crate) struct Service(pub(crate) Arc<Api>);
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let api = Arc::clone(&self.0);
+        Box::pin(async move { Ok(answer(api, request).await) })
+    }
+}
+
+async fn answer(api: Arc<Api>, request: Request<Body>) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match handle(api, request).await {
+        Ok(response) => response,
+        Err(status) => failure(&status),
+    };
+    tracing::debug!(%method, path, status = response.status().as_u16(), "request");
+    response
+}
+
+async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Status> {
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().cloned().unwrap_or(Peer::Tls(None));
+    let who = Identity::of(&peer, &parts.headers, &api.tokens)?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let path = parts.uri.path();
+    let Some(place) = ResourcePath::parse(path).filter(|_| !documents::owns(path)) else {
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let asks = Attributes::Path { verb: &verb, path };
+        if !allowed(&who, asks) {
+            return Err(denial(&who, asks));
+        }
+        return documents::answer(&api, &parts, &query);
+    };
+    let is_collection = place.name.is_none();
+    let watch = is_collection && (place.watch || query.flag("watch"));
+    let verb = verb_of(&parts.method, is_collection, watch)?;
+    let with_subresource;
+    let resource_name = match &place.subresource {
+        Some(subresource) => {
+            with_subresource = format!("{}/{subresource}", place.resource);
+            &with_subresource
+        }
+        None => &place.resource,
+    };
+    let asks = Attributes::Resource {
+        verb,
+        group: &place.group,
+        resource: resource_name,
+        namespace: &place.namespace,
+        name: place.name.as_deref().unwrap_or_default(),
+    };
+    if !allowed(&who, asks) {
+        return Err(denial(&who, asks));
+    }
+    let snapshot = api.registry.snapshot();
+    let Some(resource) = snapshot.resolve(&place.group, &place.version, &place.resource).cloned() else {
+        let served =
+            snapshot.resources.iter().any(|one| one.group == place.group && one.version == place.version);
+        return if served { Err(Status::no_such_resource()) } else { Ok(nothing_here()) };
+    };
+    // Objects in a namespace are never at the top, and the others never below one.
+    let misplaced =
+        resource.namespaced != !place.namespace.is_empty() && !(resource.namespaced && is_collection);
+    if misplaced && !(resource.plural == "namespaces" && resource.group.is_empty()) {
+        return Err(Status::no_such_resource());
+    }
+    let accept = Accept::negotiate(&parts.headers, &query)?;
+    let target = Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default());
+    let call = Call { target, query, accept, headers: parts.headers, who };
+    if verb == "watch" {
+        return verbs::watch(&api, call).await;
+    }
+    let turn = api.limits.request().await?;
+    let work = async {
+        if let Some(subresource) = &place.subresource {
+            return subresources::serve(&api, &call, subresource, verb, body).await;
+        }
+        match verb {
+            "get" => verbs::get(&api, &call).await,
+            "list" => verbs::list(&api, &call).await,
+            "create" => verbs::create(&api, &call, body).await,
+            "update" => verbs::update(&api, &call, body).await,
+            "patch" => verbs::patch(&api, &call, body).await,
+            "delete" => verbs::delete(&api, &call, body).await,
+            _ => verbs::delete_collection(&api, &call, body).await,
+        }
+    };
+    let done = tokio::time::timeout(limits::DEADLINE, work).await;
+    drop(turn);
+    done.unwrap_or_else(|_| {
+        Err(Status::new(Reason::Timeout, "the server could not finish the request in time"))
+    })
+}
+
+fn verb_of(method: &Method, is_collection: bool, watch: bool) -> Result<&'static str, Status> {
+    Ok(match (method.as_str(), is_collection) {
+        ("GET" | "HEAD", true) if watch => "watch",
+        ("GET" | "HEAD", true) => "list",
+        ("GET" | "HEAD", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", false) => "update",
+        ("PATCH", false) => "patch",
+        ("DELETE", false) => "delete",
+        ("DELETE", true) => "deletecollection",
+        _ => return Err(Status::method_not_allowed()),
+    })
+}
+
+/// Kubernetes' answer to a path that leads nowhere.
+pub(super) fn nothing_here() -> Response {
+    text(http::StatusCode::NOT_FOUND, "404 page not found\n")
+}

@@ -1,0 +1,92 @@
+//! Objects as clients asked to see them.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::http::{Accept, Representation, json_bytes, json_value};
+use crate::registry::Resource;
+use crate::store::Object;
+use crate::table::{self, IncludeObject, partial_metadata};
+
+/// An object on its way out.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    /// As it is stored.
+    Stored(Arc<Object>),
+    /// In the form of its resource, not stored: dry runs and last states.
+    Loose(Value),
+}
+
+/// The document in the form of `resource`, without a copy where it is stored in that form.
+pub(super) fn json(resource: &Resource, object: &Object) -> Bytes {
+    if *object.index.api_version == resource.api_version() {
+        return object.json.clone();
+    }
+    // Serialising a `Value` into memory cannot fail; an empty document keeps this total.
+    serde_json::to_vec(&value(resource, object)).unwrap_or_default().into()
+}
+
+/// The same, parsed.
+pub(crate) fn value(resource: &Resource, object: &Object) -> Value {
+    let mut value = object.value();
+    if *object.index.api_version != resource.api_version() {
+        resource.from_stored(&mut value);
+    }
+    value
+}
+
+impl Shown {
+    pub(crate) fn into_value(self, resource: &Resource) -> Value {
+        match self {
+            Self::Stored(object) => value(resource, &object),
+            Self::Loose(value) => value,
+        }
+    }
+}
+
+/// Which part of the objects goes into the rows of a table.
+pub(super) fn include(call: &Call) -> IncludeObject {
+    match call.query.get("includeObject") {
+        Some("None") => IncludeObject::None,
+        Some("Object") => IncludeObject::Object,
+        _ => IncludeObject::Metadata,
+    }
+}
+
+/// A table with one row.
+pub(super) fn row(call: &Call, object: &Value, with_columns: bool) -> Value {
+    let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+    table::render(&call.target.resource, [object], metadata, include(call), with_columns, Timestamp::now())
+}
+
+/// An answer with one object.
+pub(super) fn one(call: &Call, code: StatusCode, shown: Shown) -> Response {
+    let resource = &call.target.resource;
+    let plain = Accept { yaml: false, pretty: false, ..call.accept };
+    match (call.accept.representation, shown) {
+        (Representation::Object | Representation::Discovery(_), Shown::Stored(object))
+            if plain == call.accept =>
+        {
+            let mut body = json(resource, &object).to_vec();
+            body.push(b'\n');
+            json_bytes(code, body)
+        }
+        (Representation::Object | Representation::Discovery(_), shown) => {
+            json_value(code, &shown.into_value(resource), call.accept)
+        }
+        (Representation::Metadata, shown) => {
+            json_value(code, &partial_metadata(&shown.into_value(resource)), call.accept)
+        }
+        (Representation::Table, shown) => {
+            let value = shown.into_value(resource);
+            let table = row(call, &value, true);
+            json_value(code, &table, call.accept)
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `pods/NAME/binding`: gives a pod its node, once.
+
+use axum::body::Body;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::{success, text};
+use crate::apiserver::Api;
+use crate::apiserver::call::Call;
+use crate::apiserver::http::{decode, read};
+use crate::apiserver::metadata::{self, is_terminating};
+use crate::apiserver::objects::Part;
+use crate::status::{FieldError, Status};
+
+pub(super) async fn bind(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
+    let binding = decode(&call.headers, &read(body).await?, "Binding")?;
+    let node = text(&binding, "/target/name").to_owned();
+    if node.is_empty() {
+        let wrong = FieldError::required("target.name", "");
+        return Err(Status::invalid("", "Binding", &call.target.name, &[wrong]));
+    }
+    let name = call.target.name.clone();
+    let dry_run = call.query.dry_run("CreateOptions")?;
+    let refuse = |why: String| Err(Status::conflict("", "pods/binding", &name, &why));
+    let bound = |pod: &Value| {
+        let uid = text(&binding, "/metadata/uid");
+        if !uid.is_empty() && uid != text(pod, "/metadata/uid") {
+            return refuse(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                text(pod, "/metadata/uid")
+            ));
+        }
+        if is_terminating(pod) {
+            return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        }
+        let assigned = text(pod, "/spec/nodeName");
+        if !assigned.is_empty() {
+            return refuse(format!("pod {name} is already assigned to node \"{assigned}\""));
+        }
+        let mut pod = pod.clone();
+        pod["spec"]["nodeName"] = json!(node);
+        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+            pod["metadata"]["annotations"][key.as_str()] = value.clone();
+        }
+        let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now()});
+        let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(scheduled);
+        pod["status"]["conditions"] = Value::Array(conditions);
+        Ok(pod)
+    };
+    api.modify(&call.target, Part::Whole, dry_run, bound).await?;
+    Ok(success(call))
+}

@@ -1,0 +1,26 @@
+//! POST to a collection.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{object, review};
+use crate::apiserver::Api;
+use crate::apiserver::call::Call;
+use crate::apiserver::http::{read, with_warnings};
+use crate::apiserver::show::{self, Shown};
+use crate::status::Status;
+
+pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
+    if !call.target.name.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    let body = read(body).await?;
+    let (object, warnings) = object(call, &body)?;
+    if let Some(answer) = review::answer(api, call, &object) {
+        return Ok(with_warnings(show::one(call, StatusCode::CREATED, Shown::Loose(answer)), &warnings));
+    }
+    let dry_run = call.query.dry_run("CreateOptions")?;
+    let created = api.create(&call.target, object, dry_run).await?;
+    Ok(with_warnings(show::one(call, StatusCode::CREATED, created), &warnings))
+}

@@ -1,0 +1,16 @@
+//! GET of one object.
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::list;
+use crate::apiserver::Api;
+use crate::apiserver::call::Call;
+use crate::apiserver::show::{self, Shown};
+use crate::status::Status;
+
+pub(in crate::apiserver) async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
+    list::wait_for_revision(api, call).await?;
+    let object = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?;
+    Ok(show::one(call, StatusCode::OK, Shown::Stored(object)))
+}

@@ -1,0 +1,227 @@
+//! GET of a collection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::selector;
+use crate::apiserver::Api;
+use crate::apiserver::call::Call;
+use crate::apiserver::http::{Representation, json_bytes, json_value};
+use crate::apiserver::show::{self, include, value};
+use crate::registry::Resource;
+use crate::status::{FieldError, Reason, Status};
+use crate::store::{Key, ListQuery, Object, Page};
+use crate::table::{self, partial_metadata};
+
+/// How long a read waits for a revision that the store has not reached.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Large lists leave in pieces of about this size.
+const PIECE: usize = 64 << 10;
+
+/// Where the next page begins, as Kubernetes writes it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+impl Continue {
+    fn after(revision: u64, key: &Key) -> String {
+        let token = Self {
+            v: "meta.k8s.io/v1".to_owned(),
+            rv: revision,
+            start: format!("{}/{}\0", key.namespace, key.name),
+        };
+        // Serialising plain text and numbers cannot fail; an empty token ends the list.
+        BASE64.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Result<(u64, Key), Status> {
+        let wrong = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
+        let json = BASE64.decode(text.trim_end_matches('=')).map_err(|error| wrong(&error.to_string()))?;
+        let token: Self = serde_json::from_slice(&json).map_err(|error| wrong(&error.to_string()))?;
+        if token.v != "meta.k8s.io/v1" {
+            return Err(wrong("it is of another version"));
+        }
+        let start = token.start.strip_suffix('\0').unwrap_or(&token.start);
+        let (namespace, name) = start.split_once('/').ok_or_else(|| wrong("it names no object"))?;
+        Ok((token.rv, Key::new(namespace, name)))
+    }
+}
+
+/// The `resourceVersion` parameter: none when it is absent.
+pub(super) fn asked_revision(call: &Call) -> Result<Option<u64>, Status> {
+    let Some(text) = call.query.get("resourceVersion") else { return Ok(None) };
+    let parsed = text.parse().map_err(|_| {
+        let wrong = FieldError::invalid("resourceVersion", &json!(text), "strconv.ParseUint: invalid syntax");
+        Status::bad_request(wrong.to_string())
+    });
+    parsed.map(Some)
+}
+
+/// Waits until the store has reached the revision that the client has seen elsewhere.
+pub(super) async fn wait_for_revision(api: &Api, call: &Call) -> Result<(), Status> {
+    let Some(revision) = asked_revision(call)? else { return Ok(()) };
+    if api.store.reached(revision, PATIENCE).await {
+        return Ok(());
+    }
+    let message = format!("Too large resource version: {revision}, current: {}", api.store.revision());
+    Err(Status::new(Reason::Timeout, message)
+        .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+        .retry_after(1))
+}
+
+/// At which revision to read; none is now.
+fn exact_revision(call: &Call) -> Result<Option<u64>, Status> {
+    let invalid = |detail: &str| {
+        let wrong = FieldError::forbidden("resourceVersionMatch", detail);
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[wrong]))
+    };
+    let revision = asked_revision(call)?;
+    match (call.query.get("resourceVersionMatch"), revision) {
+        (None, _) => Ok(None),
+        (Some(_), None) => invalid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        (Some("NotOlderThan"), _) => Ok(None),
+        (Some("Exact"), Some(0)) => {
+            invalid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+        }
+        (Some("Exact"), revision) => Ok(revision),
+        (Some(other), _) => {
+            let wrong = FieldError::not_supported(
+                "resourceVersionMatch",
+                &json!(other),
+                &["Exact", "NotOlderThan", ""],
+            );
+            Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[wrong]))
+        }
+    }
+}
+
+pub(in crate::apiserver) async fn list(api: &Api, call: &Call) -> Result<Response, Status> {
+    let selector = selector(call)?;
+    let limit = call.query.number("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
+    let (at, after) = match call.query.get("continue") {
+        Some(token) => {
+            let (revision, key) = Continue::parse(token)?;
+            (Some(revision), Some(key))
+        }
+        None => {
+            wait_for_revision(api, call).await?;
+            (exact_revision(call)?, None)
+        }
+    };
+    let query = ListQuery {
+        collection: &call.target.collection,
+        namespace: call.within(),
+        at,
+        after: after.as_ref(),
+        limit,
+    };
+    let page = api.store.list(&query, |object| selector.matches(&object.index)).map_err(|gone| match after {
+        Some(_) => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+        ),
+        None => Status::expired(gone.to_string()),
+    })?;
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let (true, Some((key, _))) = (page.remaining > 0, page.objects.last()) {
+        metadata["continue"] = json!(Continue::after(page.revision, key));
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = json!(page.remaining);
+        }
+    }
+    Ok(render(call, &page, metadata))
+}
+
+fn render(call: &Call, page: &Page, metadata: Value) -> Response {
+    let resource = &call.target.resource;
+    let values = || page.objects.iter().map(|(_, object)| value(resource, object));
+    match call.accept.representation {
+        Representation::Table => {
+            let values: Vec<Value> = values().collect();
+            let table = table::render(resource, &values, metadata, include(call), true, Timestamp::now());
+            json_value(StatusCode::OK, &table, call.accept)
+        }
+        Representation::Metadata => {
+            let items: Vec<Value> = values().map(|object| partial_metadata(&object)).collect();
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            json_value(StatusCode::OK, &list, call.accept)
+        }
+        Representation::Object | Representation::Discovery(_) if call.accept.yaml || call.accept.pretty => {
+            let items: Vec<Value> = values().collect();
+            let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
+            json_value(StatusCode::OK, &list, call.accept)
+        }
+        Representation::Object | Representation::Discovery(_) => {
+            let objects: Vec<Arc<Object>> =
+                page.objects.iter().map(|(_, object)| Arc::clone(object)).collect();
+            json_bytes(StatusCode::OK, pieces(Arc::clone(resource), metadata, objects))
+        }
+    }
+}
+
+/// The list in pieces, so that it is not twice in memory.
+fn pieces(resource: Arc<Resource>, metadata: Value, objects: Vec<Arc<Object>>) -> Body {
+    let head =
+        json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata})
+            .to_string();
+    let mut opening = BytesMut::from(head.trim_end_matches('}').as_bytes());
+    // The braces of an object's end: metadata's goes back on.
+    opening.extend_from_slice(b"},\"items\":[");
+    let mut objects = objects.into_iter().peekable();
+    let mut first = true;
+    let mut done = false;
+    let pieces = std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let mut piece = std::mem::take(&mut opening);
+        while piece.len() < PIECE
+            && let Some(object) = objects.next()
+        {
+            if !std::mem::take(&mut first) {
+                piece.extend_from_slice(b",");
+            }
+            piece.extend_from_slice(&show::json(&resource, &object));
+        }
+        if objects.peek().is_none() {
+            piece.extend_from_slice(b"]}\n");
+            done = true;
+        }
+        Some(Ok::<Bytes, std::convert::Infallible>(piece.freeze()))
+    });
+    Body::from_stream(futures::stream::iter(pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_leads_back_to_where_the_page_ended() {
+        let key = Key::new("default", "w1");
+        assert_eq!(Continue::parse(&Continue::after(1532, &key)).unwrap(), (1532, key));
+        assert!(Continue::parse("garbage!").unwrap_err().message.starts_with("invalid continue token: "));
+    }
+
+    proptest! {
+        #[test]
+        fn any_token_is_parsed_or_refused_without_a_panic(text in "[A-Za-z0-9_=-]{0,60}", json in "\\PC{0,40}") {
+            let _ = Continue::parse(&text);
+            let _ = Continue::parse(&BASE64.encode(json));
+        }
+    }
+}

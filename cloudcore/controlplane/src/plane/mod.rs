@@ -1,0 +1,177 @@
+//! The control plane as cloudcore holds it: opened, asked for a client, run, shut down.
+//!
+//! Owns the order in which things come up: lock and load the store, keys, registry, what a cluster begins with, then the port. May
+//! call everything of the crate. Called by cloudcore.
+
+mod inprocess;
+mod kubeconfig;
+mod listener;
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tasks::TaskSet;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::apiserver::{Api, Parts, Service};
+use crate::housekeeping;
+use crate::pki::{Pki, PkiError};
+use crate::registry::Registry;
+use crate::status::Status;
+use crate::store::{self, Store};
+
+/// How long open requests and tasks may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a control plane is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the state is: `controlplane.db` and `pki`.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub address: std::net::IpAddr,
+    /// On which port; 0 takes a free one.
+    pub port: u16,
+    /// Names and addresses beside the usual ones under which clients may call the server.
+    pub names: Vec<String>,
+    /// Custom resource definitions that every cluster has.
+    pub crds: Vec<Value>,
+}
+
+/// The control plane could not be opened or run.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory.
+    #[error("cannot use the data directory {path}: {source}; check its owner and permissions")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// TLS.
+    #[error("cannot set up TLS for the API: {0}")]
+    Tls(String),
+    /// The port.
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses the port, or set modules.controlPlane.port to another one"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What every cluster begins with could not be written.
+    #[error("cannot furnish the cluster: {0}")]
+    Bootstrap(#[from] Status),
+}
+
+/// An open control plane. It listens already; [`ControlPlane::run`] answers.
+pub struct ControlPlane {
+    api: Arc<Api>,
+    pki: Arc<Pki>,
+    tasks: TaskSet,
+    listener: TcpListener,
+    address: SocketAddr,
+    names: Vec<String>,
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl ControlPlane {
+    /// Opens the state, makes what is missing, and takes the port. [`ControlPlane::client`] works from here on.
+    ///
+    /// # Errors
+    /// When the state is in use, damaged or unreadable, or the port is taken; the text says what to do.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let Config { data_dir, address, port, names, crds } = config;
+        let asked = SocketAddr::new(address, port);
+        // The port first: two control planes on one machine should not get as far as the state.
+        let taken = |source| OpenError::Listen { address: asked, source };
+        let listener = TcpListener::bind(asked).await.map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).await;
+        made.map_err(|source| OpenError::Directory { path: data_dir.clone(), source })?;
+        let tasks = TaskSet::new("controlplane");
+        let store = Store::open(store::Config::new(data_dir.join("controlplane.db")), &tasks).await?;
+        let pki = Arc::new(Pki::open(&data_dir.join("pki"))?);
+        let parts = Parts {
+            store,
+            registry: Registry::new(),
+            token_key: pki.token_key.clone(),
+            static_tokens: pki.static_tokens.clone(),
+            ca: pki.authority.pem().to_owned(),
+            shutdown: tasks.token(),
+        };
+        let wrong_key = || OpenError::Tls("the key that signs tokens is not a P-256 key".to_owned());
+        let api = Api::new(parts).ok_or_else(wrong_key)?;
+        housekeeping::bootstrap(&api, address.port(), &crds).await?;
+        housekeeping::start(&api, &tasks);
+        let names = tls::names(names, address);
+        Ok(Self { api, pki, tasks, listener, address, names })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client without a socket, with all rights. Cheap; must be called within a tokio runtime.
+    pub fn client(&self) -> kube::Client {
+        inprocess::client(Service(Arc::clone(&self.api)))
+    }
+
+    /// The CA with which clients verify the server, PEM.
+    pub fn ca(&self) -> &str {
+        self.pki.authority.pem()
+    }
+
+    /// A kubeconfig with a new administrator's certificate, good for a year. `server` is the URL under which its user reaches the API.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn admin_kubeconfig(&self, server: &str) -> Result<String, PkiError> {
+        kubeconfig::admin(&self.pki.authority, server)
+    }
+
+    /// Serves until `token` is cancelled, then ends connections, watches and tasks, and closes the store.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub async fn run(self, token: CancellationToken) -> Result<(), OpenError> {
+        let Self { api, pki, tasks, listener, address, names } = self;
+        let tls = tls::Tls::new(Arc::clone(&pki), names).map_err(OpenError::Tls)?;
+        tasks.spawn("certificate", tasks::Restart::on_failure(), {
+            let tls = tls.clone();
+            move |token| tls::renew(tls.clone(), token)
+        });
+        tracing::info!(%address, "the control plane serves");
+        let connections = tasks.child("connections");
+        listener::serve(listener, tls, Service(Arc::clone(&api)), &connections, token).await;
+        // Watches end first, or their connections would have to be cut.
+        tasks.cancel();
+        let report = connections.shutdown(GRACE).await;
+        drop(api);
+        let rest = tasks.shutdown(GRACE).await;
+        if !(report.is_clean() && rest.is_clean()) {
+            tracing::warn!(?report, ?rest, "some tasks of the control plane had to be stopped");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! A control plane of one's own, and the real kubectl to talk to it.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use controlplane::{Config, ControlPlane};
+use serde_json::Value;
+use tasks::TaskSet;
+use tokio::process::Command;
+
+pub const KUBECTL: &str = "/usr/bin/kubectl";
+pub const KUBECTL_1_20: &str = "/opt/kubectl-1.20/usr/bin/kubectl";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running control plane in a directory that goes with it.
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    pub client: kube::Client,
+    pub server: String,
+    pub kubeconfig: String,
+    tasks: TaskSet,
+}
+
+/// What a kubectl said.
+#[derive(Debug)]
+pub struct Said {
+    pub out: String,
+    pub err: String,
+    pub ok: bool,
+}
+
+pub fn config(dir: &std::path::Path) -> Config {
+    Config {
+        data_dir: dir.join("data"),
+        address: [127, 0, 0, 1].into(),
+        port: 0,
+        names: Vec::new(),
+        crds: Vec::new(),
+    }
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn start_in(dir: tempfile::TempDir) -> Self {
+        let plane = ControlPlane::open(config(dir.path())).await.unwrap();
+        let server = format!("https://{}", plane.address());
+        let kubeconfig = plane.admin_kubeconfig(&server).unwrap();
+        std::fs::write(dir.path().join("admin.conf"), &kubeconfig).unwrap();
+        let client = plane.client();
+        let tasks = TaskSet::new("cluster");
+        tasks.spawn_once("controlplane", move |token| async move { plane.run(token).await.unwrap() });
+        Self { dir, client, server, kubeconfig, tasks }
+    }
+
+    /// Stops it and gives the directory back.
+    pub async fn stop(self) -> tempfile::TempDir {
+        drop(self.client);
+        let report = self.tasks.shutdown(Duration::from_secs(20)).await;
+        assert!(report.is_clean(), "{report:?}");
+        self.dir
+    }
+
+    pub async fn restart(self) -> Self {
+        Self::start_in(self.stop().await).await
+    }
+
+    /// A client over TLS with the administrator's certificate.
+    pub async fn tls_client(&self) -> kube::Client {
+        let parsed = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(parsed, &options).await.unwrap();
+        kube::Client::try_from(config).unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a manifest and gives its path.
+    pub fn manifest(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub fn command(&self, kubectl: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(kubectl);
+        command
+            .arg("--kubeconfig")
+            .arg(self.path("admin.conf"))
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.dir.path())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub async fn run(&self, kubectl: &str, args: &[&str]) -> Said {
+        let output = tokio::time::timeout(PATIENCE, self.command(kubectl, args).output());
+        let Output { status, stdout, stderr } = output.await.expect("kubectl hangs").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Said { out: text(stdout), err: text(stderr), ok: status.success() }
+    }
+
+    /// Runs kubectl 1.32.
+    pub async fn kubectl(&self, args: &[&str]) -> Said {
+        self.run(KUBECTL, args).await
+    }
+
+    /// Runs kubectl 1.32, which must succeed; its output.
+    pub async fn must(&self, args: &[&str]) -> String {
+        let said = self.kubectl(args).await;
+        assert!(said.ok, "kubectl {args:?}: {said:?}");
+        said.out
+    }
+
+    /// An object as kubectl sees it.
+    pub async fn json(&self, args: &[&str]) -> Value {
+        let mut all = args.to_vec();
+        all.extend(["-o", "json"]);
+        serde_json::from_str(&self.must(&all).await).unwrap()
+    }
+}
