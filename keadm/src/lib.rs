@@ -34,5 +34,5 @@ pub use problem::{Exit, Failure, Problem};
 /// # Errors
 /// A [`Failure`] that lists everything that is wrong, each with its cause and what to do next.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    cli.run().await
+    Box::pin(cli.run()).await
 }

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# All checks and tests: format, lints, licences, documentation, unit tests, and black-box tests on real parts.
+#
+#   tests/run.sh             everything
+#   tests/run.sh -p keadm    the checks, and the tests of one crate (arguments go to nextest)
+#
+# Needs root on Debian or Ubuntu with Rust; installs with apt-get what else is missing. Build results are kept in
+# ${XDG_CACHE_HOME:-~/.cache}/skerry, or in $CARGO_TARGET_DIR.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/skerry
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+# Incremental files double the size of a cache that is only ever built from scratch or for tests.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
+mkdir -p "$cache"
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+install_packages() {
+  local missing=()
+  command -v cc > /dev/null || missing+=(build-essential)
+  command -v protoc > /dev/null || missing+=(protobuf-compiler)
+  command -v containerd > /dev/null || missing+=(containerd)
+  command -v runc > /dev/null || missing+=(runc)
+  [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing+=(containernetworking-plugins)
+  [[ -x /bin/busybox ]] || missing+=(busybox-static)
+  command -v mosquitto > /dev/null || [[ -x /usr/sbin/mosquitto ]] || missing+=(mosquitto)
+  command -v mosquitto_pub > /dev/null || missing+=(mosquitto-clients)
+  command -v nft > /dev/null || missing+=(nftables)
+  command -v ip > /dev/null || missing+=(iproute2)
+  command -v kubectl > /dev/null || missing+=(kubernetes-client)
+  command -v shellcheck > /dev/null || missing+=(shellcheck)
+  ((${#missing[@]})) || return 0
+  say "installing ${missing[*]}"
+  # RUNLEVEL=1 keeps the packages from starting services of their own.
+  apt-get update -q
+  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# The tests use Debian's kubectl 1.20 besides whatever kubectl the host has. The package cannot be installed where
+# another one owns /usr/bin/kubectl, so it is only unpacked.
+unpack_old_kubectl() {
+  local place=$cache/kubectl-1.20
+  if [[ ! -x $place/usr/bin/kubectl ]]; then
+    say "unpacking Debian's kubectl"
+    local work
+    work=$(mktemp -d)
+    if (cd "$work" && { apt-get download -q kubernetes-client || { apt-get update -q && apt-get download -q kubernetes-client; }; }); then
+      mkdir -p "$place"
+      dpkg -x "$work"/kubernetes-client_*.deb "$place"
+    else
+      echo "Debian's kubernetes-client is not to be had: the tests with kubectl 1.20 will say so" >&2
+    fi
+    rm -rf "$work"
+  fi
+  export SKERRY_OLD_KUBECTL=$place/usr/bin/kubectl
+}
+
+install_nextest() {
+  cargo nextest --version > /dev/null 2>&1 || {
+    say "installing cargo-nextest"
+    CARGO_TARGET_DIR=$cache/tools cargo install --locked cargo-nextest || true
+  }
+}
+
+install_packages
+unpack_old_kubectl
+install_nextest
+
+say "format"
+cargo fmt --all --check
+shellcheck .ci/run tests/run.sh deploy/*.sh
+
+say "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+if command -v cargo-deny > /dev/null; then
+  say "licences, bans, advisories"
+  cargo deny --offline check bans licenses sources || cargo deny check bans licenses sources
+fi
+
+say "programs"
+cargo build --workspace --bins --locked
+export SKERRY_BIN_DIR=$CARGO_TARGET_DIR/debug
+
+if [[ $# == 0 ]]; then
+  say "examples in the documentation"
+  cargo test --workspace --doc --locked -q
+  set -- --workspace
+fi
+
+say "tests"
+if cargo nextest --version > /dev/null 2>&1; then
+  cargo nextest run --locked --no-fail-fast "$@"
+else
+  cargo test --locked --no-fail-fast "$@"
+fi
