@@ -5,9 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{
+    api::core::v1::Secret, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, Config,
+    api::{Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 
@@ -71,4 +74,19 @@ pub(crate) async fn secret(client: &Client, name: &str, key: &str) -> Result<Vec
             .cause(format!("it has no key {key}"))
             .next("delete it and restart cloudcore, which makes it anew")
     })
+}
+
+/// Puts our CRDs into a cluster, over KubeEdge's own where those are older. Fields that others set are kept.
+pub(crate) async fn apply_crds(client: &Client) -> Result<(), Problem> {
+    let broken = |error| Problem::new("a CRD of ours cannot be read").cause(error).next("report this");
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let how = PatchParams::apply("keadm").force();
+    for definition in proto::crds::all().map_err(broken)? {
+        let name = definition.metadata.name.clone().unwrap_or_default();
+        let action = format!("apply CustomResourceDefinition {name}");
+        api.patch(&name, &how, &Patch::Apply(&definition))
+            .await
+            .map_err(|error| api_problem(&action, &error))?;
+    }
+    Ok(())
 }

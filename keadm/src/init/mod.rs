@@ -14,7 +14,7 @@ use proto::config::HostPort;
 use serde::Serialize;
 
 use crate::{
-    bundle,
+    bundle, cluster,
     layout::Layout,
     output::{self, Output},
     problem::{Exit, Failure, Problem},
@@ -152,6 +152,10 @@ impl InitArgs {
         let services = Services::of(layout);
         if self.force {
             services.stop("cloudcore").await?;
+        }
+        if let Some(kubeconfig) = &self.kube_config {
+            progress.step("applying CRDs to the cluster");
+            cluster::apply_crds(&cluster::connect(kubeconfig).await?).await?;
         }
         configure::write(layout, plan, self.kube_config.as_deref())?;
         let program = bundle::install("cloudcore", layout)?;
