@@ -5,6 +5,7 @@
 
 mod handle;
 mod outbox;
+mod session;
 
 pub use handle::{Connection, Handle, Link, RequestError, channel};
 pub use outbox::{Outbox, OutboxError, Report, RowKey};

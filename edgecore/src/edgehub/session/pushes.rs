@@ -1,0 +1,81 @@
+//! What the cloud sent to be kept: stored in groups, in order, acknowledged when on disk.
+
+use std::collections::VecDeque;
+
+use proto::answer;
+use proto::message::{Group, Message, Operation};
+use proto::resource::{Resource, ResourceKind};
+use proto::session::{Ack, Item, Outcome};
+
+use super::{Output, Ticket};
+
+/// Messages in one transaction.
+const GROUP: usize = 128;
+/// Messages and bytes that may wait for the store before the cloud has to wait.
+const ROOM_MESSAGES: usize = 512;
+const ROOM_BYTES: usize = 4 << 20;
+
+#[derive(Debug, Default)]
+pub(super) struct Pushes {
+    waiting: VecDeque<(Message, Option<Ticket>)>,
+    bytes: usize,
+    /// Handed to the store: how to acknowledge each, and whom to answer with it.
+    storing: Vec<(Ack, Option<(Ticket, Message)>)>,
+}
+
+impl Pushes {
+    pub(super) fn have_room(&self) -> bool {
+        self.waiting.len() < ROOM_MESSAGES && self.bytes < ROOM_BYTES
+    }
+
+    /// `ticket`: whoever asked for this object gets it after it is stored.
+    pub(super) fn add(&mut self, message: Message, ticket: Option<Ticket>) {
+        self.bytes += message.content.get().len();
+        self.waiting.push_back((message, ticket));
+    }
+
+    pub(super) fn pump(&mut self, out: &mut Vec<Output>) {
+        if !self.storing.is_empty() || self.waiting.is_empty() {
+            return;
+        }
+        let mut group = Vec::with_capacity(self.waiting.len().min(GROUP));
+        while group.len() < GROUP
+            && let Some((message, ticket)) = self.waiting.pop_front()
+        {
+            self.bytes -= message.content.get().len();
+            let answer = ticket.map(|ticket| (ticket, message.clone()));
+            self.storing.push((Ack::of(&message, Outcome::Done), answer));
+            group.push(message);
+        }
+        out.push(Output::Store(group));
+    }
+
+    /// What is on disk is acknowledged; what is not, is not. Whoever asked gets the object either way: it is
+    /// true, only not kept.
+    pub(super) fn stored(&mut self, outcomes: Vec<Outcome>, out: &mut Vec<Output>) {
+        for ((mut ack, answer), outcome) in self.storing.drain(..).zip(outcomes) {
+            ack.outcome = outcome;
+            out.push(Output::Send(Item::Ack(ack)));
+            if let Some((ticket, message)) = answer {
+                out.push(Output::Answer { ticket, answer: Ok(message) });
+            }
+        }
+    }
+}
+
+/// Answers that bring an object which the cloud then tracks as held by this node. Failures and empty
+/// objects are never kept: KubeEdge's edge does, and runs pods on config maps that do not exist.
+pub(super) fn is_object_to_keep(message: &Message) -> bool {
+    let Resource::Object(key) = &message.route.resource else { return false };
+    let kept = matches!(
+        key.kind,
+        ResourceKind::ConfigMap
+            | ResourceKind::Secret
+            | ResourceKind::PersistentVolume
+            | ResourceKind::PersistentVolumeClaim
+            | ResourceKind::VolumeAttachment
+    );
+    kept && message.route.operation == Operation::Response
+        && matches!(message.route.group, Group::Resource | Group::Func | Group::Meta)
+        && answer::parse(&message.content).is_ok_and(|object| object.pointer("/metadata/uid").is_some())
+}
