@@ -82,7 +82,8 @@ pub enum BootstrapError {
 
 /// What the files hold, if it proves this node and has not expired; else why not.
 pub(super) fn load(settings: &Settings) -> Result<Credentials, String> {
-    let Some(identity) = Identity::load(&settings.cert_file, &settings.key_file).map_err(|error| error.to_string())?
+    let Some(identity) =
+        Identity::load(&settings.cert_file, &settings.key_file).map_err(|error| error.to_string())?
     else {
         return Err(format!("{} does not exist", settings.cert_file.display()));
     };
@@ -94,7 +95,8 @@ pub(super) fn load(settings: &Settings) -> Result<Credentials, String> {
     if Timestamp::now() > validity.not_after {
         return Err(format!("{} expired at {}", settings.cert_file.display(), validity.not_after));
     }
-    let ca = read(&settings.ca_file).ok_or_else(|| format!("{} cannot be read", settings.ca_file.display()))?;
+    let ca =
+        read(&settings.ca_file).ok_or_else(|| format!("{} cannot be read", settings.ca_file.display()))?;
     let ca = CertificateDer::from_pem_slice(ca.as_bytes())
         .map_err(|error| format!("{} is no certificate: {error}", settings.ca_file.display()))?;
     Ok(Credentials { ca, identity })
@@ -126,7 +128,10 @@ pub(super) async fn join(settings: &Settings, reason: String) -> Result<Credenti
     match answer.status {
         401 => return Err(BootstrapError::TokenRefused(text(&answer.body))),
         403 | 409 => {
-            return Err(BootstrapError::NameTaken { node: settings.node.to_string(), reason: text(&answer.body) });
+            return Err(BootstrapError::NameTaken {
+                node: settings.node.to_string(),
+                reason: text(&answer.body),
+            });
         }
         _ => expect_ok(settings, &answer)?,
     }
@@ -248,7 +253,8 @@ mod tests {
     fn only_the_tokens_line_changes_when_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("edgecore.yaml");
-        std::fs::write(&path, "modules:\n  edgeHub: # the link\n    token: abc.def\n    heartbeat: 15\n").unwrap();
+        std::fs::write(&path, "modules:\n  edgeHub: # the link\n    token: abc.def\n    heartbeat: 15\n")
+            .unwrap();
         blank(&path, "abc.def").unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "modules:\n  edgeHub: # the link\n    token: \"\"\n    heartbeat: 15\n");

@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -43,8 +46,10 @@ pub(super) async fn dial(
     let upgrade = async {
         let mut client = http::client(server, stream, tasks).await?;
         let key = generate_key();
-        let response =
-            client.send_request(request(settings, &key)?).await.map_err(|error| LinkError::talking(server, &error))?;
+        let response = client
+            .send_request(request(settings, &key)?)
+            .await
+            .map_err(|error| LinkError::talking(server, &error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
             let body = http::read(response).await.unwrap_or_default();
@@ -64,7 +69,8 @@ pub(super) async fn dial(
                 return Err(LinkError::NotCloudcore { at: server.to_string(), reason });
             }
         };
-        let upgraded = hyper::upgrade::on(response).await.map_err(|error| LinkError::talking(server, &error))?;
+        let upgraded =
+            hyper::upgrade::on(response).await.map_err(|error| LinkError::talking(server, &error))?;
         Ok((upgraded, dialect))
     };
     let (upgraded, dialect) = tokio::time::timeout(within, upgrade)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proto::config::HostPort;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 /// A failed attempt to talk to the cloud.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,9 @@ pub enum LinkError {
         now: Timestamp,
     },
     /// It does not speak TLS, or not ours.
-    #[error("the server at {at} does not speak TLS as cloudcore does ({reason}): is it another service's port?")]
+    #[error(
+        "the server at {at} does not speak TLS as cloudcore does ({reason}): is it another service's port?"
+    )]
     NotCloudcore {
         /// Host and port.
         at: String,
@@ -120,7 +122,10 @@ fn seconds(duration: Duration) -> String {
 impl LinkError {
     /// Nothing answers: the cloud may just be restarting, so trying often is cheap and right.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self, Self::PortClosed { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::PortClosed { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::Unreachable { .. }
+        )
     }
 
     /// Only a new certificate can help.
@@ -147,7 +152,17 @@ impl LinkError {
         };
         match tls {
             rustls::Error::InvalidCertificate(reason) => Self::certificate(server, reason),
-            rustls::Error::AlertReceived(alert) => Self::CertificateRefused { at, reason: format!("{alert:?}") },
+            rustls::Error::AlertReceived(
+                alert @ (AlertDescription::BadCertificate
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateRequired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
+                | AlertDescription::AccessDenied),
+            ) => Self::CertificateRefused { at, reason: format!("{alert:?}") },
             other => Self::NotCloudcore { at, reason: other.to_string() },
         }
     }

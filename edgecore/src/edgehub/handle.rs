@@ -56,6 +56,7 @@ pub(crate) struct Request {
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     connection: watch::Receiver<Connection>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 /// The other end of a [`Handle`], for [`super::run`].
@@ -63,6 +64,7 @@ pub struct Handle {
 pub struct Link {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) connection: watch::Sender<Connection>,
+    pub(crate) trouble: watch::Sender<Option<String>>,
 }
 
 /// A handle and the end that [`super::run`] serves. Apart, because metamanager asks the cloud and edgehub fills
@@ -71,7 +73,9 @@ pub struct Link {
 pub fn channel() -> (Handle, Link) {
     let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
     let (state, connection) = watch::channel(Connection::Down);
-    (Handle { requests, connection }, Link { requests: queue, connection: state })
+    let (reason, trouble) = watch::channel(None);
+    let link = Link { requests: queue, connection: state, trouble: reason };
+    (Handle { requests, connection, trouble }, link)
 }
 
 impl Handle {
@@ -79,6 +83,12 @@ impl Handle {
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
         self.connection.clone()
+    }
+
+    /// Why there is no session, in words for people; `None` while there is one.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
     }
 
     /// Sends `message` and waits for its answer. An answer that is an error message becomes

@@ -110,7 +110,8 @@ pub(super) async fn get(
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).map_err(|error| broken(error.to_string()))?;
-        let response = client.send_request(request).await.map_err(|error| LinkError::talking(server, &error))?;
+        let response =
+            client.send_request(request).await.map_err(|error| LinkError::talking(server, &error))?;
         let (status, skew) = (response.status().as_u16(), skew(&response));
         let body = read(response).await.map_err(broken)?;
         Ok(Answer { status, body, skew })
@@ -149,7 +150,11 @@ impl Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
         let more = buf.filled().len() - before;
@@ -161,7 +166,11 @@ impl AsyncRead for Counted {
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 

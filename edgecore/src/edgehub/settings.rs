@@ -62,9 +62,8 @@ impl Settings {
     /// From a configuration; `config_file` is where it came from.
     pub fn from_config(config: &EdgeCore, config_file: Option<PathBuf>) -> Result<Self, InvalidSetting> {
         let hub = &config.modules.edge_hub;
-        let node = config.node_name().parse().map_err(|error: proto::pki::InvalidNodeName| InvalidSetting {
-            key: "modules.edged.hostnameOverride",
-            reason: error.to_string(),
+        let node = config.node_name().parse().map_err(|error: proto::pki::InvalidNodeName| {
+            InvalidSetting { key: "modules.edged.hostnameOverride", reason: error.to_string() }
         })?;
         let wrong = |reason: String| InvalidSetting { key: "modules.edgeHub.httpServer", reason };
         let https = hub

@@ -69,6 +69,10 @@ impl Default for Settings {
 }
 
 /// What happened.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once through a short queue: a box would cost more than it saves"
+)]
 #[derive(Debug)]
 pub(crate) enum Input {
     /// The cloud said something.
