@@ -1,1 +1,51 @@
-//! OpenAPI v3 documents, built on demand.
+//! OpenAPI v3, one document per group and version: what `kubectl explain` shows and what `kubectl apply` looks at before it sends.
+//!
+//! Schemas are those of `k8s-openapi` and of the CRDs. Documents are built when they are asked for and not kept: they are large,
+//! and clients cache them by the hash in the index. Strategic merge is not advertised, so kubectl uses its compiled-in merge keys.
+
+mod document;
+mod paths;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+pub use document::document;
+
+use crate::discovery;
+use crate::registry::Snapshot;
+
+/// `/openapi/v3`: where each document is.
+pub fn index(snapshot: &Snapshot) -> Value {
+    let mut paths = Map::new();
+    let mut add = |path: String, group: &str, version: &str| {
+        let url = format!("/openapi/v3/{path}?hash={}", hash(snapshot, group, version));
+        paths.insert(path, json!({"serverRelativeURL": url}));
+    };
+    add("api/v1".to_owned(), "", "v1");
+    for (group, versions) in discovery::groups(snapshot) {
+        for version in versions {
+            add(format!("apis/{group}/{version}"), group, version);
+        }
+    }
+    json!({"paths": paths})
+}
+
+/// Changes when the document would.
+fn hash(snapshot: &Snapshot, group: &str, version: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(env!("CARGO_PKG_VERSION"));
+    for resource in snapshot.resources.iter().filter(|one| one.group == group && one.version == version) {
+        hasher.update(resource.plural.as_bytes());
+        hasher.update(resource.kind.as_bytes());
+        for sub in &resource.subresources {
+            hasher.update(sub.name.as_bytes());
+        }
+        if let Some(custom) = resource.custom() {
+            hasher.update(custom.source_text());
+        }
+    }
+    hex::encode_upper(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests;

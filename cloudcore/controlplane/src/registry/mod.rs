@@ -3,15 +3,27 @@
 //! Built-in kinds have a `Descriptor` each, in the file of their family (`core`, `apps`, ...); custom kinds come and go with
 //! their CRDs. Pure: calls `schema` and `table` (for columns), does no I/O. The API server asks it about every request.
 
+mod apiextensions;
 mod apps;
+mod autoscaling;
+mod batch;
+mod coordination;
 mod core;
+mod crds;
+mod custom;
 mod descriptor;
 mod meta;
 pub mod names;
+mod network;
+mod policy;
+mod rbac;
 mod resource;
+mod reviews;
+mod storage;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use custom::ScalePaths;
 pub use descriptor::{Descriptor, Subresource};
 pub use resource::Resource;
 
@@ -21,6 +33,7 @@ use crate::schema::types::Types;
 #[derive(Clone)]
 pub struct Registry {
     current: Arc<RwLock<Arc<Snapshot>>>,
+    types: Arc<Types>,
 }
 
 /// What was served at one moment.
@@ -32,8 +45,27 @@ pub struct Snapshot {
     pub resources: Vec<Arc<Resource>>,
 }
 
+/// All built-in kinds: core first, then the groups in the order in which clients should prefer them.
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
-    core::KINDS.iter().chain(apps::KINDS).chain(&[core::event::EVENT])
+    let families: [&'static [Descriptor]; 16] = [
+        core::KINDS,
+        apps::KINDS,
+        core::EVENTS,
+        reviews::AUTHENTICATION,
+        reviews::AUTHORIZATION,
+        autoscaling::KINDS,
+        batch::KINDS,
+        network::NETWORKING,
+        policy::POLICY,
+        rbac::KINDS,
+        storage::KINDS,
+        apiextensions::KINDS,
+        policy::SCHEDULING,
+        coordination::KINDS,
+        policy::NODE,
+        network::DISCOVERY,
+    ];
+    families.into_iter().flatten()
 }
 
 impl Registry {
@@ -44,7 +76,7 @@ impl Registry {
             .filter_map(|descriptor| Resource::built_in(descriptor, &types))
             .map(Arc::new)
             .collect();
-        Self { current: Arc::new(RwLock::new(Arc::new(Snapshot { generation: 1, resources }))) }
+        Self { current: Arc::new(RwLock::new(Arc::new(Snapshot { generation: 1, resources }))), types }
     }
 
     /// What is served now.

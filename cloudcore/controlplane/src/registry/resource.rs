@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::custom::{CustomKind, ScalePaths};
 use super::descriptor::{Descriptor, Subresource};
-use super::meta;
+use super::{meta, names};
 use crate::schema::types::{DecodeError, StructId, Types};
 use crate::schema::{Errors, Json, Path};
 use crate::status::FieldError;
@@ -58,6 +59,8 @@ pub(crate) enum Behaviour {
         /// Its own type.
         root: StructId,
     },
+    /// From a CRD.
+    Custom(Box<CustomKind>),
 }
 
 impl Resource {
@@ -100,6 +103,7 @@ impl Resource {
             Behaviour::BuiltIn { descriptor, .. } => {
                 descriptor.stored_as.unwrap_or((&self.group, &self.plural))
             }
+            Behaviour::Custom(_) => (&self.group, &self.plural),
         }
     }
 
@@ -107,6 +111,7 @@ impl Resource {
     pub fn to_stored(&self, object: &mut Value) {
         match &self.behaviour {
             Behaviour::BuiltIn { descriptor, .. } => (descriptor.to_stored)(object),
+            Behaviour::Custom(_) => {}
         }
     }
 
@@ -114,6 +119,7 @@ impl Resource {
     pub fn from_stored(&self, object: &mut Value) {
         match &self.behaviour {
             Behaviour::BuiltIn { descriptor, .. } => (descriptor.from_stored)(object),
+            Behaviour::Custom(custom) => custom.default(object),
         }
         if let Some(map) = object.as_object_mut() {
             map.insert("apiVersion".to_owned(), json!(self.api_version()));
@@ -126,6 +132,7 @@ impl Resource {
     pub fn decode(&self, object: &mut Value) -> Result<Vec<String>, DecodeError> {
         match &self.behaviour {
             Behaviour::BuiltIn { types, root, .. } => Ok(types.decode(*root, object)?.unknown),
+            Behaviour::Custom(custom) => custom.decode(object),
         }
     }
 
@@ -138,6 +145,7 @@ impl Resource {
     pub fn default(&self, object: &mut Value) {
         match &self.behaviour {
             Behaviour::BuiltIn { descriptor, .. } => (descriptor.default)(object),
+            Behaviour::Custom(custom) => custom.default(object),
         }
     }
 
@@ -154,6 +162,12 @@ impl Resource {
                 set_generation(object, descriptor.generations.then_some(1));
                 (descriptor.prepare_create)(object);
             }
+            Behaviour::Custom(custom) => {
+                if custom.has_status {
+                    set(object, "status", None);
+                }
+                set_generation(object, Some(1));
+            }
         }
     }
 
@@ -168,6 +182,13 @@ impl Resource {
                 // Defaults first, or a manifest that leaves them out would look like a change.
                 (descriptor.default)(new);
                 keep_generation(old, new, descriptor.generations && differs(old, new, &["status"]));
+            }
+            Behaviour::Custom(custom) => {
+                if custom.has_status {
+                    set(new, "status", old.get("status").cloned());
+                }
+                custom.default(new);
+                keep_generation(old, new, differs(old, new, &[]));
             }
         }
     }
@@ -184,6 +205,7 @@ impl Resource {
                 *new = old.clone();
                 set(new, "metadata", Some(meta));
             }
+            Behaviour::Custom(_) => *new = old.clone(),
         }
         set(new, "status", status);
         keep_generation(old, new, false);
@@ -196,6 +218,10 @@ impl Resource {
             Behaviour::BuiltIn { descriptor, .. } => {
                 meta::validate(object, descriptor.name, &mut errors);
                 (descriptor.validate)(object, &mut errors);
+            }
+            Behaviour::Custom(custom) => {
+                meta::validate(object, names::dns_subdomain, &mut errors);
+                custom.schema().validate(object, &mut errors);
             }
         }
         errors.into_vec()
@@ -212,6 +238,10 @@ impl Resource {
                 (descriptor.validate_update)(old, new, &mut errors);
                 (descriptor.validate)(new, &mut errors);
             }
+            Behaviour::Custom(custom) => {
+                meta::validate(new, names::dns_subdomain, &mut errors);
+                custom.schema().validate(new, &mut errors);
+            }
         }
         errors.into_vec()
     }
@@ -221,6 +251,9 @@ impl Resource {
         let mut errors = Errors::default();
         self.check_version(new, &mut errors);
         meta::validate_update(old, new, &mut errors);
+        if let Behaviour::Custom(custom) = &self.behaviour {
+            custom.schema().validate(new, &mut errors);
+        }
         errors.into_vec()
     }
 
@@ -233,17 +266,42 @@ impl Resource {
         }
     }
 
-    /// The columns of a built-in kind.
+    /// The columns of a built-in kind; custom ones bring their own.
     pub(crate) fn printer(&self) -> Option<&'static Printer> {
-        match &self.behaviour {
-            Behaviour::BuiltIn { descriptor, .. } => Some(&descriptor.printer),
-        }
+        Some(&self.descriptor()?.printer)
     }
 
     /// The type of a built-in kind, for strategic merge. Custom resources have none.
     pub(crate) fn built_in_type(&self) -> Option<(&Types, StructId)> {
         match &self.behaviour {
             Behaviour::BuiltIn { types, root, .. } => Some((types, *root)),
+            Behaviour::Custom(_) => None,
+        }
+    }
+
+    /// What is special about a built-in kind.
+    pub(crate) fn descriptor(&self) -> Option<&'static Descriptor> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { descriptor, .. } => Some(descriptor),
+            Behaviour::Custom(_) => None,
+        }
+    }
+
+    /// Whether a CRD defines it.
+    pub fn is_custom(&self) -> bool {
+        matches!(self.behaviour, Behaviour::Custom(_))
+    }
+
+    /// Where a custom resource keeps its replicas, if it can be scaled.
+    pub fn scale_paths(&self) -> Option<&ScalePaths> {
+        self.custom()?.scale.as_ref()
+    }
+
+    /// What only custom resources have.
+    pub(crate) fn custom(&self) -> Option<&CustomKind> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { .. } => None,
+            Behaviour::Custom(custom) => Some(custom),
         }
     }
 }

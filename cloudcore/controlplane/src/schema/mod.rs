@@ -3,6 +3,7 @@
 //!
 //! Pure functions over JSON; calls only `status` for its field errors. `registry`, `patch` and `openapi` call it.
 
+pub mod custom;
 mod errors;
 mod json;
 mod path;

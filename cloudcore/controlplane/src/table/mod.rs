@@ -5,11 +5,16 @@
 
 mod age;
 mod apps;
+mod batch;
 mod core;
+mod custom;
 mod event;
 mod format;
+mod jsonpath;
+mod network;
 mod node;
 mod pod;
+mod policy;
 mod storage;
 
 use jiff::Timestamp;
@@ -17,12 +22,19 @@ use serde_json::{Map, Value, json};
 
 pub use self::age::human_duration;
 pub(crate) use apps::{CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET, STATEFUL_SET};
+pub(crate) use batch::{CRON_JOB, JOB};
 pub(crate) use core::{
     CONFIG_MAP, ENDPOINTS, NAME_AND_AGE, NAME_AND_CREATED_AT, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE,
 };
+pub(crate) use custom::CustomColumn;
 pub(crate) use event::EVENT;
+pub use jsonpath::{JsonPath, JsonPathError};
+pub(crate) use network::{ENDPOINT_SLICE, INGRESS, INGRESS_CLASS, NETWORK_POLICY};
 pub(crate) use node::NODE;
 pub(crate) use pod::POD;
+pub(crate) use policy::{
+    AUTOSCALER, DISRUPTION_BUDGET, LEASE, PRIORITY_CLASS, ROLE_BINDING, RUNTIME_CLASS, STORAGE_CLASS,
+};
 pub(crate) use storage::{CLAIM, VOLUME};
 
 use crate::registry::Resource;
@@ -46,6 +58,14 @@ pub struct Column {
     kind: &'static str,
     format: &'static str,
     priority: u8,
+}
+
+impl Column {
+    fn definition(&self) -> Value {
+        json!({
+            "name": self.name, "type": self.kind, "format": self.format, "description": "", "priority": self.priority,
+        })
+    }
 }
 
 /// A column of text.
@@ -131,18 +151,20 @@ pub fn partial_metadata(object: &Value) -> Value {
 }
 
 fn columns(resource: &Resource) -> Vec<Value> {
-    let printer = resource.printer().unwrap_or(&NAME_AND_AGE);
-    printer
-        .columns
-        .iter()
-        .map(|one| {
-            json!({"name": one.name, "type": one.kind, "format": one.format, "description": "", "priority": one.priority})
-        })
-        .collect()
+    match resource.custom() {
+        Some(kind) => custom::columns(&kind.columns),
+        None => {
+            let printer = resource.printer().unwrap_or(&NAME_AND_AGE);
+            printer.columns.iter().map(|one| one.definition()).collect()
+        }
+    }
 }
 
 fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
-    (resource.printer().unwrap_or(&NAME_AND_AGE).cells)(object, now)
+    match resource.custom() {
+        Some(kind) => custom::cells(&kind.columns, object, now),
+        None => (resource.printer().unwrap_or(&NAME_AND_AGE).cells)(object, now),
+    }
 }
 
 #[cfg(test)]

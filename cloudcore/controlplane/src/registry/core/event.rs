@@ -30,7 +30,7 @@ pub(super) const CORE_EVENT: Descriptor = Descriptor {
     ..Descriptor::of::<CoreEvent>()
 };
 
-pub(in crate::registry) const EVENT: Descriptor = Descriptor {
+pub(super) const EVENT: Descriptor = Descriptor {
     short_names: &["ev"],
     create_on_update: true,
     stored_as: Some(("", "events")),

@@ -3,7 +3,7 @@
 mod account;
 mod config;
 mod endpoints;
-pub(super) mod event;
+mod event;
 mod namespace;
 mod node;
 pub(super) mod pod;
@@ -34,3 +34,6 @@ pub(super) const KINDS: &[Descriptor] = &[
     account::SERVICE_ACCOUNT,
     service::SERVICE,
 ];
+
+/// The group `events.k8s.io`: the same events in their newer shape.
+pub(super) const EVENTS: &[Descriptor] = &[event::EVENT];

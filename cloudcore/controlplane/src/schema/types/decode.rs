@@ -38,8 +38,13 @@ pub struct Decoded {
 impl Types {
     /// Brings `object` into the form that a struct would have been read into and written from.
     pub fn decode(&self, root: StructId, object: &mut Value) -> Result<Decoded, DecodeError> {
+        self.decode_at(root, object, &Path::Root)
+    }
+
+    /// The same for a part of an object, which stands at `path`.
+    pub fn decode_at(&self, id: StructId, part: &mut Value, path: &Path<'_>) -> Result<Decoded, DecodeError> {
         let mut reader = Reader { types: self, decoded: Decoded::default() };
-        reader.value(&Type::Struct(root), object, &Path::Root, "")?;
+        reader.value(&Type::Struct(id), part, path, "")?;
         Ok(reader.decoded)
     }
 }

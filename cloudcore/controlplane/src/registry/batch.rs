@@ -1,0 +1,148 @@
+//! The group `batch`: jobs and cron jobs. Stored; their controllers come with the others.
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use serde_json::{Value, json};
+
+use super::core::pod;
+use super::descriptor::{Descriptor, STATUS};
+use crate::schema::{Errors, Json, Path};
+use crate::table;
+
+/// The kinds of `batch/v1`, by name.
+pub(super) const KINDS: &[Descriptor] = &[
+    Descriptor {
+        short_names: &["cj"],
+        categories: &["all"],
+        subresources: &[STATUS],
+        generations: true,
+        default: default_cron_job,
+        validate: validate_cron_job,
+        printer: table::CRON_JOB,
+        ..Descriptor::of::<CronJob>()
+    },
+    Descriptor {
+        categories: &["all"],
+        subresources: &[STATUS],
+        fields: &["status.successful"],
+        generations: true,
+        default: |job| default_job_spec(job.get_mut("spec")),
+        prepare_create: prepare_job,
+        validate: validate_job,
+        validate_update: validate_job_update,
+        printer: table::JOB,
+        ..Descriptor::of::<Job>()
+    },
+];
+
+const JOB_RESTART: &[&str] = &["OnFailure", "Never"];
+
+fn default_job_spec(spec: Option<&mut Value>) {
+    let Some(spec) = spec else { return };
+    if !spec.has("/completions") && !spec.has("/parallelism") {
+        spec.default_to("completions", 1);
+    }
+    spec.default_to("parallelism", 1);
+    spec.default_to("backoffLimit", 6);
+    spec.default_to("completionMode", "NonIndexed");
+    spec.default_to("suspend", false);
+    spec.default_to("podReplacementPolicy", "TerminatingOrFailed");
+    spec.default_to("manualSelector", false);
+    if let Some(template) = spec.get_mut("template") {
+        pod::default_template(template);
+    }
+}
+
+/// A job selects its pods by its own uid, unless the user takes that over.
+fn prepare_job(job: &mut Value) {
+    let (uid, name) = (job.text("/metadata/uid").to_owned(), job.text("/metadata/name").to_owned());
+    if job.flag("/spec/manualSelector") || uid.is_empty() {
+        return;
+    }
+    let labels = [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ];
+    for owner in ["/metadata", "/spec/template/metadata"] {
+        if let Some(list) = job.pointer_mut(owner).and_then(|meta| meta.child("labels")) {
+            for (key, value) in labels {
+                list.default_to(key, value.as_str());
+            }
+        }
+    }
+    if let Some(spec) = job.get_mut("spec") {
+        spec.default_to("selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    }
+}
+
+fn validate_job(job: &Value, errors: &mut Errors) {
+    job_spec(job.get("spec").unwrap_or(&Value::Null), &Path::Root.field("spec"), errors);
+}
+
+fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in
+        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
+    {
+        let number = spec.get(field).and_then(Value::as_i64).unwrap_or_default();
+        if number < 0 {
+            errors.invalid(&path.field(field), number, "must be greater than or equal to 0");
+        }
+    }
+    let template = path.field("template");
+    let body = spec.get("template").unwrap_or(&Value::Null);
+    pod::validate_template(body, &template, errors);
+    let policy = body.text("/spec/restartPolicy");
+    if !JOB_RESTART.contains(&policy) {
+        let spec = template.field("spec");
+        let here = spec.field("restartPolicy");
+        if policy == "Always" || policy.is_empty() {
+            errors.push(crate::status::FieldError::required(&here, "valid values: \"OnFailure\", \"Never\""));
+        } else {
+            errors.not_supported(&here, policy, JOB_RESTART);
+        }
+    }
+}
+
+fn validate_job_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    for field in ["selector", "template", "completions", "completionMode"] {
+        let pointer = format!("/spec/{field}");
+        let value = new.pointer(&pointer);
+        if old.pointer(&pointer) != value {
+            errors.invalid(&spec.field(field), value.cloned().unwrap_or_default(), "field is immutable");
+        }
+    }
+}
+
+fn default_cron_job(job: &mut Value) {
+    let Some(spec) = job.child("spec") else { return };
+    spec.default_to("concurrencyPolicy", "Allow");
+    spec.default_to("suspend", false);
+    spec.default_to("successfulJobsHistoryLimit", 3);
+    spec.default_to("failedJobsHistoryLimit", 1);
+    // The template's job gets its defaults when it is created; only its pods' are filled in here.
+    if let Some(template) = spec.pointer_mut("/jobTemplate/spec/template") {
+        pod::default_template(template);
+    }
+}
+
+fn validate_cron_job(job: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let schedule = job.text("/spec/schedule");
+    if schedule.is_empty() {
+        errors.required(&spec.field("schedule"), "");
+    } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
+        let found = schedule.split_whitespace().count();
+        let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
+        errors.invalid(&spec.field("schedule"), schedule, &detail);
+    }
+    let policy = job.text("/spec/concurrencyPolicy");
+    if !matches!(policy, "Allow" | "Forbid" | "Replace") {
+        errors.not_supported(&spec.field("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
+    }
+    let template = spec.field("jobTemplate");
+    job_spec(job.pointer("/spec/jobTemplate/spec").unwrap_or(&Value::Null), &template.field("spec"), errors);
+}

@@ -1,0 +1,60 @@
+//! The small groups around scheduling: `policy`, `scheduling.k8s.io`, `node.k8s.io`.
+
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use serde_json::{Value, json};
+
+use super::descriptor::{Descriptor, STATUS};
+use crate::schema::{Errors, Json, Path};
+use crate::table;
+
+/// The kinds of `policy/v1`.
+pub(super) const POLICY: &[Descriptor] = &[Descriptor {
+    short_names: &["pdb"],
+    subresources: &[STATUS],
+    generations: true,
+    unconditional_update: false,
+    prepare_create: |budget| {
+        budget["status"] =
+            json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+    },
+    validate: validate_budget,
+    printer: table::DISRUPTION_BUDGET,
+    ..Descriptor::of::<PodDisruptionBudget>()
+}];
+
+/// The kinds of `scheduling.k8s.io/v1`.
+pub(super) const SCHEDULING: &[Descriptor] = &[Descriptor {
+    short_names: &["pc"],
+    default: |class| class.default_to("preemptionPolicy", "PreemptLowerPriority"),
+    validate_update: validate_priority_update,
+    printer: table::PRIORITY_CLASS,
+    ..Descriptor::of::<PriorityClass>()
+}];
+
+/// The kinds of `node.k8s.io/v1`.
+pub(super) const NODE: &[Descriptor] = &[Descriptor {
+    create_on_update: true,
+    unconditional_update: false,
+    printer: table::RUNTIME_CLASS,
+    ..Descriptor::of::<RuntimeClass>()
+}];
+
+fn validate_budget(budget: &Value, errors: &mut Errors) {
+    if budget.has("/spec/minAvailable") && budget.has("/spec/maxUnavailable") {
+        let spec = budget.get("spec").cloned().unwrap_or_default();
+        let detail = "minAvailable and maxUnavailable cannot be both set";
+        errors.invalid(&Path::Root.field("spec"), spec, detail);
+    }
+}
+
+fn validate_priority_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    if old.get("value") != new.get("value") {
+        errors.forbidden(&root.field("value"), "may not be changed in an update.");
+    }
+    if old.text("/preemptionPolicy") != new.text("/preemptionPolicy") {
+        errors.invalid(&root.field("preemptionPolicy"), new.text("/preemptionPolicy"), "field is immutable");
+    }
+}
