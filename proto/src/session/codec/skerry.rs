@@ -151,8 +151,12 @@ fn outgoing_ack(ack: &Ack) -> WireAck {
         Outcome::Retry(why) => (1, why.as_str()),
         Outcome::Rejected(why) => (2, why.as_str()),
     };
-    let end = reason.floor_char_boundary(REASON_LIMIT);
-    WireAck { of: ack.of.to_string(), outcome, reason: reason[..end].to_owned() }
+    WireAck { of: ack.of.to_string(), outcome, reason: short(reason) }
+}
+
+/// As much of a reason as anyone will read.
+fn short(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_LIMIT)].to_owned()
 }
 
 /// An inventory as chunks of at most `limit` objects; only the last carries the mark.
@@ -278,8 +282,8 @@ fn incoming(wire: WireMessage) -> Result<Message, String> {
 fn incoming_ack(wire: WireAck) -> Result<Ack, String> {
     let outcome = match wire.outcome {
         0 => Outcome::Done,
-        1 => Outcome::Retry(wire.reason),
-        2 => Outcome::Rejected(wire.reason),
+        1 => Outcome::Retry(short(&wire.reason)),
+        2 => Outcome::Rejected(short(&wire.reason)),
         other => return Err(format!("ack.outcome: {other} is none of 0 (done), 1 (retry), 2 (rejected)")),
     };
     let route = Route::new(Source::None, Group::None, Operation::Response, Resource::None);
