@@ -1,4 +1,5 @@
 //! What goes over a border comes back as it went, in both dialects, and no bytes make a reader panic.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::collection::vec;
 use proptest::option;
