@@ -102,7 +102,8 @@ fn fresh(
                 "nodeLabels": labels,
                 "rootDirectory": layout.kubelet_state(),
                 "tailoredKubeletConfig": {
-                    "cgroupDriver": args.cgroupdriver,
+                    // An illegal one has been told already; going on finds what else is wrong.
+                    "cgroupDriver": if driver(&args.cgroupdriver).is_ok() { &args.cgroupdriver } else { "cgroupfs" },
                     "containerRuntimeEndpoint": args.remote_runtime_endpoint,
                     "imageServiceEndpoint": args.remote_runtime_endpoint,
                     "staticPodPath": etc.join("manifests"),

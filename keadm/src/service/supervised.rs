@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Service, Status, state::Files, supervisor};
+use super::{Service, Status, decisive, log, state::Files, supervisor};
 use crate::problem::{Problem, file_problem};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -41,11 +41,13 @@ impl Supervised {
             self.stop(&service.name).await?;
         }
         self.end_orphan(&files, &service.name).await?;
-        let log = self.log(&service.name);
+        // What a killed supervisor left must not be taken for the new one's word.
+        files.remove().map_err(|error| file_problem("clean", &self.run_dir, &error))?;
+        let log_file = self.log(&service.name);
         let keadm =
             std::env::current_exe().map_err(|error| file_problem("find", Path::new("keadm"), &error))?;
         let mut supervisor = Command::new(&keadm)
-            .args(supervisor::command_line(service, &self.run_dir, &log))
+            .args(supervisor::command_line(service, &self.run_dir, &log_file))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -60,8 +62,11 @@ impl Supervised {
                 if let Some(reason) = state.last_end {
                     self.stop(&service.name).await?;
                     return Err(Problem::new(format!("{} cannot be started", service.name))
-                        .cause(reason)
-                        .next(format!("read its log: less {}", log.display())));
+                        .cause(match decisive(&log::tail(&log_file, 60)) {
+                            said if said.is_empty() => reason,
+                            said => format!("{reason}\nits log says:\n{said}"),
+                        })
+                        .next(format!("read its log: less {}", log_file.display())));
                 }
             }
             let ended = supervisor.try_wait().ok().flatten();
@@ -73,7 +78,7 @@ impl Supervised {
                     .next(format!(
                         "check that {} and {} are writable",
                         self.run_dir.display(),
-                        log.display()
+                        log_file.display()
                     )));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
