@@ -1,14 +1,16 @@
 //! What is not a resource: health, version, discovery, OpenAPI.
 
 use axum::response::Response;
+use http::header::{CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, VARY};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Api;
-use super::http::{Accept, Query, json_value, text};
+use super::http::{Accept, Query, Representation, failure, json_value, text};
 use super::serve::nothing_here;
 use crate::status::Status;
+use crate::{discovery, openapi};
 
 /// The Kubernetes release whose API this is.
 pub(crate) const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.0");
@@ -18,16 +20,24 @@ pub(super) fn owns(path: &str) -> bool {
     !path.starts_with("/api/") && !path.starts_with("/apis/")
 }
 
-pub(super) fn answer(_: &Api, parts: &Parts, query: &Query) -> Result<Response, Status> {
+pub(super) fn answer(api: &Api, parts: &Parts, query: &Query) -> Result<Response, Status> {
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(Status::method_not_allowed());
     }
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let snapshot = api.registry.snapshot();
     let document = match segments.as_slice() {
         [""] => Some(paths()),
         ["healthz" | "livez" | "readyz", check @ ..] => return Ok(health(segments[0], check, query)),
         ["version"] => Some(version()),
+        ["api"] | ["apis"] => return Ok(groups(api, parts, Accept::negotiate(&parts.headers, query)?)),
+        ["api", version] => discovery::resource_list(&snapshot, "", version),
+        ["apis", group] => discovery::api_group(&snapshot, group),
+        ["apis", group, version] => discovery::resource_list(&snapshot, group, version),
+        ["openapi", "v3"] => Some(openapi::index(&snapshot)),
+        ["openapi", "v3", "api", version] => openapi::document(&snapshot, "", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(&snapshot, group, version),
         _ => None,
     };
     match document {
@@ -62,4 +72,36 @@ fn health(root: &str, check: &[&str], query: &Query) -> Response {
         [] | ["ping" | "store"] => text(StatusCode::OK, "ok"),
         _ => nothing_here(),
     }
+}
+
+/// `/api` and `/apis`: the old list of names, or everything at once.
+fn groups(api: &Api, parts: &Parts, accept: Accept) -> Response {
+    let snapshot = api.registry.snapshot();
+    let core = parts.uri.path().trim_end_matches('/') == "/api";
+    let Representation::Discovery(version) = accept.representation else {
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let list = if core { discovery::api_versions(host) } else { discovery::api_groups(&snapshot) };
+        return json_value(StatusCode::OK, &list, accept);
+    };
+    let tag = format!("\"{:x}-{}-{version}\"", snapshot.generation, if core { "api" } else { "apis" });
+    let known = parts.headers.get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok()) == Some(&tag);
+    let mut response = if known {
+        let mut unchanged = text(StatusCode::NOT_MODIFIED, "");
+        unchanged.headers_mut().remove(CONTENT_TYPE);
+        unchanged
+    } else {
+        let mut full = json_value(StatusCode::OK, &discovery::aggregated(&snapshot, core, version), accept);
+        let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+        match HeaderValue::from_str(&kind) {
+            Ok(kind) => full.headers_mut().insert(CONTENT_TYPE, kind),
+            Err(error) => return failure(&Status::internal(error)),
+        };
+        full
+    };
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
 }

@@ -55,7 +55,7 @@ pub(crate) struct Api {
     limits: limits::Limits,
     shutdown: CancellationToken,
     /// CRDs are taken into the registry one at a time, each from its newest state.
-    crds: tokio::sync::Mutex<()>,
+    pub(crate) crds: tokio::sync::Mutex<()>,
 }
 
 impl Api {

@@ -108,6 +108,21 @@ impl Api {
         target: &Target,
         part: Part,
         dry_run: bool,
+        edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
+    ) -> Result<Shown, Status> {
+        let shown = self.write(target, part, dry_run, edit).await?;
+        if !dry_run {
+            self.after_write(target).await;
+        }
+        Ok(shown)
+    }
+
+    /// The same without what follows from it.
+    pub(crate) async fn write(
+        &self,
+        target: &Target,
+        part: Part,
+        dry_run: bool,
         mut edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
     ) -> Result<Shown, Status> {
         let resource = &target.resource;
@@ -168,10 +183,7 @@ impl Api {
                 self.store.update(target.id(), current.revision, stored).await.map(Shown::Stored)
             };
             match written {
-                Ok(shown) => {
-                    self.after_write(target).await;
-                    return Ok(shown);
-                }
+                Ok(shown) => return Ok(shown),
                 Err(WriteError::Conflict { .. }) => {}
                 Err(error) => return Err(write_failure(target, &error)),
             }

@@ -7,13 +7,6 @@ use crate::status::Status;
 
 const OFFERED: &[&str] = &["application/json", "application/yaml"];
 
-/// Versions of aggregated discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::apiserver) enum AggregatedVersion {
-    V2,
-    V2Beta1,
-}
-
 /// How objects are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::apiserver) enum Representation {
@@ -23,8 +16,8 @@ pub(in crate::apiserver) enum Representation {
     Table,
     /// Metadata only; the list form too.
     Metadata,
-    /// `APIGroupDiscoveryList`.
-    Discovery(AggregatedVersion),
+    /// `APIGroupDiscoveryList`, in version v2 or v2beta1.
+    Discovery(&'static str),
 }
 
 /// The negotiated answer.
@@ -83,12 +76,8 @@ fn alternative(text: &str) -> Option<Accept> {
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => {
             Representation::Metadata
         }
-        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => {
-            Representation::Discovery(AggregatedVersion::V2)
-        }
-        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => {
-            Representation::Discovery(AggregatedVersion::V2Beta1)
-        }
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Representation::Discovery("v2"),
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => Representation::Discovery("v2beta1"),
         _ => return None,
     };
     Some(Accept { representation, yaml, pretty: false })
@@ -122,7 +111,7 @@ mod tests {
             negotiated(
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
             ),
-            Ok(Representation::Discovery(AggregatedVersion::V2))
+            Ok(Representation::Discovery("v2"))
         );
         assert_eq!(
             negotiated("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),

@@ -118,7 +118,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_not_read_to_its_end() {
-        let chunks = futures::stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 65536])));
+        let chunks =
+            futures::stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 65536])));
         assert_eq!(read(Body::from_stream(chunks)).await.unwrap_err().reason, Reason::RequestEntityTooLarge);
     }
 
