@@ -175,25 +175,28 @@ END
 END
 }
 
-# image NAME JSON-COMMAND: a busybox image, made here; nothing is downloaded.
-image() {
-  local name=$1 command=$2 work=$demo/image arch=amd64 diff applet
+# Two busybox images of one layer, made here: nothing is downloaded.
+make_images() {
+  local work=$demo/image arch=amd64 layer name
   [[ $(uname -m) != aarch64 ]] || arch=arm64
   rm -rf "$work"
   mkdir -p "$work/rootfs"/{bin,etc,proc,sys,dev,tmp,www,root}
   cp /bin/busybox "$work/rootfs/bin/busybox"
-  for applet in $(/bin/busybox --list); do
-    [[ $applet == busybox ]] || ln -s busybox "$work/rootfs/bin/$applet"
-  done
+  chroot "$work/rootfs" /bin/busybox --install -s /bin
   echo 'root:x:0:0:root:/root:/bin/sh' > "$work/rootfs/etc/passwd"
   tar --numeric-owner --owner=0 --group=0 -C "$work/rootfs" -cf "$work/layer.tar" .
-  diff=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
-  cat > "$work/config.json" << END
-{"architecture": "$arch", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": $command},
- "rootfs": {"type": "layers", "diff_ids": ["sha256:$diff"]}}
+  layer=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
+  for name in pause demo; do
+    cat > "$work/$name.json" << END
+{"architecture": "$arch", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sleep", "2147483647"],
+ "Labels": {"skerry": "$name"}}, "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}}
 END
-  echo "[{\"Config\": \"config.json\", \"RepoTags\": [\"$name\"], \"Layers\": [\"layer.tar\"]}]" > "$work/manifest.json"
-  tar -C "$work" -cf "$work/image.tar" manifest.json config.json layer.tar
+  done
+  cat > "$work/manifest.json" << END
+[{"Config": "pause.json", "RepoTags": ["skerry.local/pause:1"], "Layers": ["layer.tar"]},
+ {"Config": "demo.json", "RepoTags": ["skerry.local/demo:1"], "Layers": ["layer.tar"]}]
+END
+  tar -C "$work" -cf "$work/image.tar" manifest.json pause.json demo.json layer.tar
   ctr images import "$work/image.tar" > /dev/null
   rm -rf "$work"
 }
@@ -213,8 +216,7 @@ start_containerd() {
   images=$(ctr images list -q)
   if [[ $images != *skerry.local/pause:1* || $images != *skerry.local/demo:1* ]]; then
     say "making the images pause and demo from busybox"
-    image skerry.local/pause:1 '["/bin/sleep", "2147483647"]'
-    image skerry.local/demo:1 '["/bin/sh"]'
+    make_images
   fi
 }
 
@@ -353,7 +355,7 @@ END
 shims() {
   local dir line
   for dir in /proc/[0-9]*; do
-    line=$(tr '\0' ' ' < "$dir/cmdline" 2> /dev/null) || continue
+    line=$({ tr '\0' ' ' < "$dir/cmdline"; } 2> /dev/null) || continue
     [[ $line != *containerd-shim*"$socket"* ]] || echo "${dir#/proc/}"
   done
 }
@@ -379,7 +381,7 @@ clean_firewall() {
   local rule chain
   iptables -t nat -S 2> /dev/null | grep -E '^-A [A-Z]+ .*-j CNI-HOSTPORT-' | sed 's/^-A/-D/' | while read -r rule; do
     xargs iptables -t nat <<< "$rule" 2> /dev/null || true
-  done
+  done || true
   for chain in CNI-HOSTPORT-DNAT CNI-HOSTPORT-MASQ CNI-HOSTPORT-SETMARK; do
     iptables -t nat -F "$chain" 2> /dev/null || continue
     iptables -t nat -X "$chain" 2> /dev/null || true
