@@ -1,1 +1,2 @@
-//! Devices and their twins, in their own SQLite file.
+//! Devices and their twins.
+pub mod engine;
