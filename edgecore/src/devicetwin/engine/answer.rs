@@ -47,10 +47,10 @@ pub enum Reason {
     GetNoDevice(DeviceId),
     #[error("state rejected: device {0} is not on this node")]
     StateNoDevice(DeviceId),
-    #[error("the state {0:?} is none of online, offline, ok, unknown, unhealthy")]
-    UnknownState(String),
-    #[error("the value could not be stored: try again later")]
-    NotStored,
+    #[error(transparent)]
+    UnknownState(proto::devices::UnknownState),
+    #[error("nothing was stored: {0}")]
+    NotStored(String),
 }
 
 impl Reason {
@@ -59,7 +59,7 @@ impl Reason {
     pub fn code(&self) -> u16 {
         match self {
             Self::UpdateNoDevice | Self::GetNoDevice(_) | Self::StateNoDevice(_) => 404,
-            Self::NotStored => 500,
+            Self::NotStored(_) => 500,
             _ => 400,
         }
     }

@@ -21,6 +21,13 @@ pub struct Change {
     pub twins: Vec<String>,
 }
 
+impl Change {
+    pub(super) fn whole(id: &DeviceId, device: &Arc<Device>) -> Self {
+        let twins = device.twins.keys().cloned().collect();
+        Self { id: id.clone(), device: Some(Arc::clone(device)), wipe: false, row: true, twins }
+    }
+}
+
 /// Everything that a batch changed.
 pub type Changes = Vec<Change>;
 
@@ -64,16 +71,28 @@ impl Journal {
         }
     }
 
-    pub(super) fn changes(&self, devices: &BTreeMap<DeviceId, Arc<Device>>) -> Changes {
+    /// What this batch changed, and the rows of `others`, which changed between batches.
+    pub(super) fn changes(
+        &self,
+        devices: &BTreeMap<DeviceId, Arc<Device>>,
+        others: &BTreeSet<DeviceId>,
+    ) -> Changes {
         let changed = |touched: &Touched| touched.wipe || touched.row || !touched.twins.is_empty();
         let of = |(id, touched): (&DeviceId, &Touched)| Change {
             id: id.clone(),
             device: devices.get(id).cloned(),
             wipe: touched.wipe,
-            row: touched.row,
+            row: touched.row || others.contains(id),
             twins: touched.twins.iter().cloned().collect(),
         };
-        self.touched.iter().filter(|(_, touched)| changed(touched)).map(of).collect()
+        let mut changes: Changes =
+            self.touched.iter().filter(|(_, touched)| changed(touched)).map(of).collect();
+        let covered = |id: &DeviceId| self.touched.get(id).is_some_and(changed);
+        changes.extend(others.iter().filter(|id| !covered(id)).map(|id| {
+            let device = devices.get(id).cloned();
+            Change { id: id.clone(), wipe: device.is_none(), row: true, device, twins: Vec::new() }
+        }));
+        changes
     }
 
     pub(super) fn clear(&mut self) {

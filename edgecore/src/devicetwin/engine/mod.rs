@@ -20,7 +20,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub use model::{Model, Rule};
 pub use objects::{Desired, Objects};
 pub use payload::Limits;
 pub use report::{Ahead, Row};
-pub use twin::ValueType;
+pub use twin::{ValueType, WrongValue};
 
 use answer::Ids;
 use journal::Journal;
@@ -104,11 +104,18 @@ pub struct Turn {
     /// To be said once the step is on disk.
     pub notices: Vec<Notice>,
     /// To be said instead if the step cannot be written.
-    pub on_failure: Option<Notice>,
+    pub on_failure: Option<Unstored>,
     /// The step changed rows that must be on disk before anyone hears of it.
     pub durable: bool,
     /// The request was refused, and why.
     pub refused: Option<Reason>,
+}
+
+/// Who must hear that a step could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unstored {
+    to: Channel,
+    event_id: String,
 }
 
 /// All devices of this node.
@@ -122,8 +129,20 @@ pub struct Engine {
     /// Grows with every change of a row; a row's version is the sequence at its last change.
     sequence: u64,
     journal: Journal,
+    /// Devices whose confirmations are not on disk. Losing one costs a resend, so they wait for company.
+    unwritten: BTreeSet<DeviceId>,
     ids: Ids,
     limits: Limits,
+}
+
+// === impl Unstored ===
+
+impl Unstored {
+    /// What they hear.
+    #[must_use]
+    pub fn notice(self, why: &str, now: i64) -> Notice {
+        answer::error(self.to, &self.event_id, now, &Reason::NotStored(why.to_owned()))
+    }
 }
 
 // === impl Engine ===
@@ -135,16 +154,16 @@ impl Engine {
         let sequence = devices.values().map(Device::newest_change).max().unwrap_or(0);
         let devices = devices.into_iter().map(|(id, device)| (id, Arc::new(device))).collect();
         let ids = Ids::new(seed);
-        let mut engine =
-            Self {
-                devices,
-                ahead: BTreeMap::new(),
-                listed: HashMap::new(),
-                sequence,
-                journal: Journal::default(),
-                ids,
-                limits,
-            };
+        let mut engine = Self {
+            devices,
+            ahead: BTreeMap::new(),
+            listed: HashMap::new(),
+            sequence,
+            journal: Journal::default(),
+            unwritten: BTreeSet::new(),
+            ids,
+            limits,
+        };
         engine.index_all();
         engine
     }
@@ -177,12 +196,25 @@ impl Engine {
     /// What must be written so that the disk says what the engine says.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        self.journal.changes(&self.devices)
+        self.journal.changes(&self.devices, &self.unwritten)
+    }
+
+    /// Confirmations wait to be written.
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// All rows, for a store that was found corrupt and is empty now.
+    #[must_use]
+    pub fn everything(&self) -> Changes {
+        self.devices.iter().map(|(id, device)| Change::whole(id, device)).collect()
     }
 
     /// The changes are on disk.
     pub fn commit(&mut self) {
         self.journal.clear();
+        self.unwritten.clear();
     }
 
     /// The changes could not be written: back to what the disk says. Sequence numbers are not reused.

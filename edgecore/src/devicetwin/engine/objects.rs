@@ -108,11 +108,8 @@ impl Engine {
         let joins = known.is_none_or(|known| !known.is_member());
         if known.is_none() {
             self.journal.remember(id, None);
-            let fresh = Device {
-                uid: desired.uid.clone(),
-                model: Arc::clone(&desired.model),
-                ..Device::default()
-            };
+            let fresh =
+                Device { uid: desired.uid.clone(), model: Arc::clone(&desired.model), ..Device::default() };
             self.devices.insert(id.clone(), Arc::new(fresh));
         }
         if let Some(device) = self.edit(id) {

@@ -1,6 +1,7 @@
 //! Which rows the cloud does not have yet, and what would tell it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::answer::{self, HalfBody, TwinBody, TwinsBody};
 use super::device::Device;
@@ -31,8 +32,7 @@ impl Engine {
     /// At most `limit` rows that are ahead, oldest change first, without those that `skip` names. Only to be
     /// called between batches: nothing leaves that is not on disk.
     pub fn ahead(&mut self, limit: usize, skip: impl Fn(&Row) -> bool, now: i64) -> Vec<Ahead> {
-        let rows: Vec<Row> =
-            self.ahead.values().filter(|row| !skip(row)).take(limit).cloned().collect();
+        let rows: Vec<Row> = self.ahead.values().filter(|row| !skip(row)).take(limit).cloned().collect();
         rows.into_iter().filter_map(|row| self.tell(row, now)).collect()
     }
 
@@ -42,10 +42,11 @@ impl Engine {
         self.ahead.len()
     }
 
-    /// The cloud has `row` up to `version`, or will never take it.
+    /// The cloud has `row` up to `version`, or will never take it. Only to be called between batches: a batch that is
+    /// taken back takes no confirmation with it.
     pub fn confirm(&mut self, row: &Row, version: u64) {
         let (Row::Twins(id) | Row::State(id)) = row;
-        let Some(device) = self.devices.get(id) else { return };
+        let Some(device) = self.devices.get_mut(id) else { return };
         let confirmed = match row {
             Row::Twins(_) => device.twin_confirmed,
             Row::State(_) => device.state_confirmed,
@@ -53,21 +54,23 @@ impl Engine {
         if version <= confirmed || version > self.sequence {
             return;
         }
-        let Some(device) = self.edit(id) else { return };
+        let device = Arc::make_mut(device);
         match row {
             Row::Twins(_) => device.twin_confirmed = version,
             Row::State(_) => device.state_confirmed = version,
         }
-        self.journal.row(id);
-        self.reindex(id);
-        let done = self.devices.get(id).is_some_and(|device| !device.is_member());
-        if done && !self.is_ahead(id) {
-            self.forget(id);
+        let member = device.is_member();
+        self.unwritten.insert(id.clone());
+        if !member && !self.is_ahead(id) {
+            self.devices.remove(id);
         }
+        self.reindex(id);
     }
 
     pub(super) fn is_ahead(&self, id: &DeviceId) -> bool {
-        self.devices.get(id).is_some_and(|device| twins_ahead(device).is_some() || state_ahead(device).is_some())
+        self.devices
+            .get(id)
+            .is_some_and(|device| twins_ahead(device).is_some() || state_ahead(device).is_some())
     }
 
     pub(super) fn index_all(&mut self) {

@@ -1,8 +1,10 @@
 //! Device states, and who is a member.
 
+use proto::devices::DeviceState;
+
 use super::answer::{self, MemberBody, MembersBody, Reason, StateBody, StateOf};
 use super::update::refuse;
-use super::{Channel, Device, DeviceId, Engine, Notice, Turn, payload};
+use super::{Channel, Device, DeviceId, Engine, Notice, Turn, Unstored, payload};
 
 /// An equal state is written and sent again only after this long: a heartbeat must not wear the flash out.
 const SAME_STATE_MS: i64 = 30_000;
@@ -14,8 +16,9 @@ impl Engine {
             Ok(read) => read,
             Err(refused) => return refuse(to, &refused.event_id, now, refused.reason),
         };
-        let Some(online) = is_online(&state) else {
-            return refuse(to, &event_id, now, Reason::UnknownState(state.chars().take(64).collect()));
+        let word = match state.parse::<DeviceState>() {
+            Ok(word) => word,
+            Err(unknown) => return refuse(to, &event_id, now, Reason::UnknownState(unknown)),
         };
         let event_id = if event_id.is_empty() { self.ids.next() } else { event_id };
         let Some(device) = self.device(id) else {
@@ -31,13 +34,13 @@ impl Engine {
         device.state = Some(state);
         device.state_at = now;
         device.state_changed = sequence;
-        if online {
+        if word.is_online() {
             device.last_online = Some(seconds(now));
         }
         let notices = vec![state_result(to.clone(), id, device, &event_id, now)];
         self.journal.row(id);
         self.reindex(id);
-        let on_failure = Some(answer::error(to, &event_id, now, &Reason::NotStored));
+        let on_failure = Some(Unstored { to, event_id });
         Turn { notices, on_failure, durable: true, refused: None }
     }
 
@@ -68,15 +71,6 @@ pub(super) fn state_body<'a>(
 
 fn state_result(to: Channel, id: &DeviceId, device: &Device, event_id: &str, now: i64) -> Notice {
     answer::notice(to, &state_body(id, device, event_id, now))
-}
-
-/// `None` for a word that is no state; the letter case is free.
-fn is_online(state: &str) -> Option<bool> {
-    match state.to_ascii_lowercase().as_str() {
-        "online" | "ok" => Some(true),
-        "offline" | "unknown" | "unhealthy" => Some(false),
-        _ => None,
-    }
 }
 
 /// RFC 3339 in UTC, whole seconds, as Go writes it.

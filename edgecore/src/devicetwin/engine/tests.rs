@@ -74,10 +74,7 @@ fn a_reported_value_is_answered_documented_and_ahead_of_the_cloud() {
     assert_eq!(kinds(&turn), ["result", "document"]);
     assert!(turn.durable);
     let twin = json!({"actual":{"value":"21","metadata":{"timestamp":NOW}},"optional":true,"metadata":{"type":"int"}});
-    assert_eq!(
-        body(&turn.notices[0]),
-        json!({"event_id":"u1","timestamp":NOW,"twin":{"temperature":twin}})
-    );
+    assert_eq!(body(&turn.notices[0]), json!({"event_id":"u1","timestamp":NOW,"twin":{"temperature":twin}}));
     assert_eq!(
         body(&turn.notices[1]),
         json!({"event_id":"u1","timestamp":NOW,"twin":{"temperature":{"last":null,"current":twin}}})
@@ -184,7 +181,10 @@ fn what_is_expected_is_repeated_until_it_is_so() {
     assert_eq!(kinds(&turn), ["result", "document", "delta"]);
     assert_eq!(body(&turn.notices[2])["delta"], json!({"t2":"7"}));
     // The device says that it is not there yet: it is told again.
-    assert_eq!(kinds(&update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"5"}}}}))), ["result", "delta"]);
+    assert_eq!(
+        kinds(&update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"5"}}}}))),
+        ["result", "delta"]
+    );
     // An update about nothing is no reason.
     assert_eq!(kinds(&update(&mut engine, json!({"twin":{}}))), ["result"]);
     let turn = update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"7"}}}}));
@@ -206,7 +206,9 @@ fn a_desired_value_of_the_object_reaches_the_device_once_per_change() {
     assert_eq!(twin.expected.value.as_deref(), Some("30"));
     assert_eq!(twin.expected.version, Version { cloud: 1, edge: 1 });
     // Outside the model's range or read-only: not passed on, nothing breaks.
-    assert!(engine.sync(&objects("u1", &[("temperature", "500"), ("pressure", "1")]), NOW).notices.is_empty());
+    assert!(
+        engine.sync(&objects("u1", &[("temperature", "500"), ("pressure", "1")]), NOW).notices.is_empty()
+    );
     let turn = engine.sync(&objects("u1", &[("temperature", "26")]), NOW);
     assert_eq!(kinds(&turn), ["document", "delta"]);
     let turn = engine.sync(&objects("u1", &[]), NOW);
@@ -216,7 +218,10 @@ fn a_desired_value_of_the_object_reaches_the_device_once_per_change() {
 #[test]
 fn null_deletes_an_optional_property_and_only_that() {
     let mut engine = engine();
-    update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"5"},"metadata":{"type":"int"}},"keep":{"actual":{"value":"x"},"optional":false}}}));
+    update(
+        &mut engine,
+        json!({"twin":{"t2":{"actual":{"value":"5"},"metadata":{"type":"int"}},"keep":{"actual":{"value":"x"},"optional":false}}}),
+    );
     let turn = update(&mut engine, json!({"event_id":"d","twin":{"t2":null}}));
     assert_eq!(body(&turn.notices[0]), json!({"event_id":"d","timestamp":NOW,"twin":{"t2":null}}));
     assert_eq!(body(&turn.notices[1])["twin"]["t2"]["current"], Value::Null);
@@ -239,7 +244,10 @@ fn states_are_answered_and_wrong_words_too() {
     let mut engine = engine();
     let turn = ask(&mut engine, Verb::StateUpdate, json!({"event_id":"s1","state":"Online"}));
     let answer = body(&turn.notices[0]);
-    assert_eq!(answer["device"], json!({"name":"s1","state":"Online","lastOnlineTime":"2026-11-21T07:39:32Z"}));
+    assert_eq!(
+        answer["device"],
+        json!({"name":"s1","state":"Online","lastOnlineTime":"2026-11-21T07:39:32Z"})
+    );
     assert!(turn.durable);
     engine.commit();
     assert!(!ask(&mut engine, Verb::StateUpdate, json!({"state":"Online"})).durable);
@@ -258,10 +266,7 @@ fn a_removed_device_leaves_only_reports_that_the_cloud_does_not_have() {
     engine.commit();
     let turn = engine.sync(&Objects::default(), NOW);
     assert_eq!(kinds(&turn), ["membership/updated"]);
-    assert_eq!(
-        body(&turn.notices[0])["removed_devices"],
-        json!([{"id":"default/s1","name":"s1"}])
-    );
+    assert_eq!(body(&turn.notices[0])["removed_devices"], json!([{"id":"default/s1","name":"s1"}]));
     engine.commit();
     assert_eq!(body(&ask(&mut engine, Verb::TwinGet, json!({})).notices[0])["code"], 404);
     let [ahead] = &engine.ahead(10, |_| false, NOW)[..] else { panic!() };
@@ -288,12 +293,15 @@ fn a_batch_that_cannot_be_written_never_happened() {
     update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"5"}}}}));
     engine.commit();
     let before = engine.device(&id("default/s1")).unwrap().clone();
-    let turn = update(&mut engine, json!({"event_id":"f","twin":{"t2":{"actual":{"value":"6"}},"t3":{"actual":{"value":"7"}}}}));
+    let turn = update(
+        &mut engine,
+        json!({"event_id":"f","twin":{"t2":{"actual":{"value":"6"}},"t3":{"actual":{"value":"7"}}}}),
+    );
     ask(&mut engine, Verb::StateUpdate, json!({"state":"ok"}));
     engine.roll_back();
     assert_eq!(engine.device(&id("default/s1")).unwrap(), &before);
     assert_eq!(engine.backlog(), 1);
-    let failure = body(&turn.on_failure.unwrap());
+    let failure = body(&turn.on_failure.unwrap().notice("disk full", NOW));
     assert_eq!((&failure["code"], &failure["event_id"]), (&json!(500), &json!("f")));
     let turn = update(&mut engine, json!({"twin":{"t2":{"actual":{"value":"6"}}}}));
     assert_eq!(kinds(&turn), ["result", "document"]);

@@ -24,14 +24,17 @@ pub enum ValueType {
 
 /// Why a value is refused, in KubeEdge's words where it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant is its message")]
 pub enum WrongValue {
+    /// No 64-bit decimal.
     #[error("the value is not int or integer")]
     Int,
+    /// No number.
     #[error("the value is not float")]
     Float,
+    /// Another word.
     #[error("the bool value must be true or false")]
     Boolean,
+    /// No encoding of bytes that we know.
     #[error("the value is neither base64 nor hex")]
     Bytes,
 }
@@ -98,9 +101,10 @@ impl fmt::Display for ValueType {
 
 /// Go's ParseFloat: what overflows is no number, what says infinity is one.
 #[must_use]
-pub fn number(value: &str) -> Option<f64> {
+pub(super) fn number(value: &str) -> Option<f64> {
     let parsed: f64 = value.parse().ok()?;
-    let says_infinity = value.trim_start_matches(['+', '-']).as_bytes().first().is_some_and(|b| b | 32 == b'i');
+    let says_infinity =
+        value.trim_start_matches(['+', '-']).as_bytes().first().is_some_and(|b| b | 32 == b'i');
     (parsed.is_finite() || parsed.is_nan() || says_infinity).then_some(parsed)
 }
 
@@ -113,13 +117,13 @@ fn is_encoded_bytes(value: &str) -> bool {
 
 /// A property's name: 1 to 128 of KubeEdge's characters.
 #[must_use]
-pub fn is_key(text: &str) -> bool {
+pub(super) fn is_key(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 /// A value of any type: at most 512 of KubeEdge's characters. Base64's `+` and `=` are let through for BYTES.
 #[must_use]
-pub fn is_value(text: &str, value_type: ValueType) -> bool {
+pub(super) fn is_value(text: &str, value_type: ValueType) -> bool {
     let extra = |b: u8| value_type == ValueType::Bytes && matches!(b, b'+' | b'=');
     text.len() <= 512 && text.bytes().all(|b| is_plain(b) || extra(b))
 }
@@ -136,7 +140,11 @@ mod tests {
     fn values_are_checked_as_go_reads_them() {
         use ValueType::{Boolean, Bytes, Double, Float, Int, String};
         for (value_type, good, bad) in [
-            (Int, &["0", "-7", "9223372036854775807"][..], &["", "1.0", "9223372036854775808", "1e3", "x"][..]),
+            (
+                Int,
+                &["0", "-7", "9223372036854775807"][..],
+                &["", "1.0", "9223372036854775808", "1e3", "x"][..],
+            ),
             (Float, &["1.5", "-3e5", ".5", "NaN", "inf", "-Infinity"], &["", "1,5", "warm", "1e999"]),
             (Double, &["1e308"], &["--1"]),
             (Boolean, &["true", "false"], &["True", "1", ""]),

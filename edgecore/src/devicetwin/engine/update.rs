@@ -6,7 +6,7 @@ use super::answer::{self, DocumentBody, HalfBody, LastAndCurrent, Reason, TwinBo
 use super::device::{Device, Half, Twin};
 use super::payload::{self, Entry};
 use super::twin::ValueType;
-use super::{Channel, DeviceId, Engine, Notice, Turn, check};
+use super::{Channel, DeviceId, Engine, Notice, Turn, Unstored, check};
 
 /// What a request does to one property.
 pub(super) struct Step {
@@ -62,7 +62,7 @@ impl Engine {
         self.apply(id, steps);
         let mut turn = Turn {
             durable: !changed.is_empty(),
-            on_failure: Some(answer::error(to.clone(), &event_id, now, &Reason::NotStored)),
+            on_failure: Some(Unstored { to: to.clone(), event_id: event_id.clone() }),
             ..Turn::default()
         };
         let delta_id = self.ids.next();
@@ -131,7 +131,8 @@ fn plan(
     now: i64,
     sequence: u64,
 ) -> Result<Vec<Step>, Reason> {
-    let added = twins.iter().filter(|(key, entry)| entry.is_some() && !device.twins.contains_key(key)).count();
+    let added =
+        twins.iter().filter(|(key, entry)| entry.is_some() && !device.twins.contains_key(key)).count();
     if device.twins.len() + added > limit {
         return Err(Reason::TooManyProperties { limit });
     }
@@ -212,13 +213,7 @@ fn set_if_new(half: &mut Half, value: Option<&str>, now: i64, sequence: u64) {
     }
 }
 
-fn result(
-    to: Channel,
-    device: &Device,
-    named: &[(String, Touches)],
-    event_id: &str,
-    now: i64,
-) -> Notice {
+fn result(to: Channel, device: &Device, named: &[(String, Touches)], event_id: &str, now: i64) -> Notice {
     let body = |key: &str, touches: Touches| match (touches, device.twins.get(key)) {
         (Touches::Deleted, _) | (_, None) => None,
         (Touches::Halves { expected, actual, frame }, Some(twin)) => Some(TwinBody {
