@@ -1,0 +1,157 @@
+//! Which nodes are connected here, at most one session each.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proto::pki::NodeName;
+use proto::session::Dialect;
+use tokio_util::sync::CancellationToken;
+
+/// The sessions of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    inner: Arc<Mutex<Inner>>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    open: HashMap<NodeName, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    peer: SocketAddr,
+    dialect: Dialect,
+    dismissed: CancellationToken,
+}
+
+/// A session's place in the registry; dropping it takes the session out, unless a newer one took its place.
+#[derive(Debug)]
+pub struct Seat {
+    sessions: Sessions,
+    node: NodeName,
+    id: u64,
+    /// Cancelled when the session must end.
+    pub dismissed: CancellationToken,
+}
+
+/// The limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} nodes are connected, which is the limit: raise modules.cloudHub.nodeLimit or add a cloudcore")]
+pub struct Full(usize);
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Room for so many nodes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { inner: Arc::default(), limit }
+    }
+
+    /// Whether a session of the node could begin.
+    ///
+    /// # Errors
+    /// If there are too many others. A node that is connected already may always come back.
+    pub fn check(&self, node: &NodeName) -> Result<(), Full> {
+        self.lock().check(node, self.limit)
+    }
+
+    /// Begins a session. An older one of the same node is dismissed: its end must not take this one along.
+    ///
+    /// # Errors
+    /// As [`Sessions::check`].
+    pub fn enter(&self, node: &NodeName, peer: SocketAddr, dialect: Dialect) -> Result<Seat, Full> {
+        let mut inner = self.lock();
+        inner.check(node, self.limit)?;
+        let id = inner.next;
+        inner.next += 1;
+        let dismissed = CancellationToken::new();
+        let entry = Entry { id, peer, dialect, dismissed: dismissed.clone() };
+        if let Some(older) = inner.open.insert(node.clone(), entry) {
+            older.dismissed.cancel();
+        }
+        drop(inner);
+        Ok(Seat { sessions: self.clone(), node: node.clone(), id, dismissed })
+    }
+
+    /// From where the node is connected now, and how it talks.
+    #[must_use]
+    pub fn connected(&self, node: &NodeName) -> Option<(SocketAddr, Dialect)> {
+        self.lock().open.get(node).map(|entry| (entry.peer, entry.dialect))
+    }
+
+    /// Ends the node's session, if it has one.
+    pub fn dismiss(&self, node: &NodeName) {
+        if let Some(entry) = self.lock().open.get(node) {
+            entry.dismissed.cancel();
+        }
+    }
+
+    /// How many nodes are connected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Whether no node is connected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A panic cannot leave the map half-changed.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn check(&self, node: &NodeName, limit: usize) -> Result<(), Full> {
+        if self.open.len() >= limit && !self.open.contains_key(node) { Err(Full(limit)) } else { Ok(()) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inner = self.sessions.lock();
+        if inner.open.get(&self.node).is_some_and(|entry| entry.id == self.id) {
+            inner.open.remove(&self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeName {
+        name.parse().expect("a name")
+    }
+
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+    #[test]
+    fn the_end_of_a_replaced_session_leaves_its_successor_alone() {
+        let sessions = Sessions::new(10);
+        let first = sessions.enter(&node("a"), PEER, Dialect::KubeEdge).expect("room");
+        let second = sessions.enter(&node("a"), PEER, Dialect::SkerryV1).expect("room");
+        assert!(first.dismissed.is_cancelled() && !second.dismissed.is_cancelled());
+        drop(first);
+        assert_eq!(sessions.connected(&node("a")), Some((PEER, Dialect::SkerryV1)));
+        drop(second);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_full_hub_refuses_newcomers_but_not_those_who_come_back() {
+        let sessions = Sessions::new(1);
+        let _seat = sessions.enter(&node("a"), PEER, Dialect::KubeEdge).expect("room");
+        assert!(sessions.enter(&node("b"), PEER, Dialect::KubeEdge).is_err());
+        assert!(sessions.enter(&node("a"), PEER, Dialect::KubeEdge).is_ok());
+    }
+}
