@@ -124,15 +124,20 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Identity, PkiError> {
         if let Some(identity) = Identity::load(certificate, key)?
-            && self.signed(&identity.certificate)
-            && identity.validity()?.renewal(0.5) > now
-            && covers(&identity.certificate, names)
+            && self.serves(&identity, names, now)
         {
             return Ok(identity);
         }
         let identity = self.issue_server(names, now)?;
         identity.store(certificate, key)?;
         Ok(identity)
+    }
+
+    /// True if a server certificate is this CA's, is not due for renewal and covers all names.
+    pub fn serves(&self, identity: &Identity, names: &ServerNames, now: Timestamp) -> bool {
+        self.signed(&identity.certificate)
+            && identity.validity().is_ok_and(|validity| validity.renewal(0.5) > now)
+            && covers(&identity.certificate, names)
     }
 
     /// A client certificate with a fresh key, for people and controllers.
