@@ -4,5 +4,7 @@ pub mod devicetwin;
 pub mod edged;
 pub mod edgehub;
 pub mod eventbus;
+pub mod health;
+pub mod lock;
 pub mod metamanager;
 pub mod store;

@@ -1,3 +1,187 @@
-//! Wiring.
+//! edgecore: reads its configuration, wires the modules, and runs until it is told to stop.
 
-fn main() {}
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{ArgAction, Parser};
+use edgecore::edged::node::{self, NodeSettings, RuntimeHealth};
+use edgecore::edgehub::{self, Hub, Outbox};
+use edgecore::{health, lock, metamanager};
+use proto::config::{ConfigFile, EdgeCore, host_address};
+use tasks::TaskSet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// The edge agent of Skerry: runs this node's pods and devices, with or without the cloud.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Flags {
+    /// The configuration file.
+    #[arg(long, default_value = EdgeCore::PATH)]
+    config: PathBuf,
+    /// Print every key with its default and exit.
+    #[arg(long)]
+    defaultconfig: bool,
+    /// Print the keys that are usually set and exit.
+    #[arg(long)]
+    minconfig: bool,
+    /// How much is logged: 0 to 3 normal, 4 and 5 debug, 6 and more everything. RUST_LOG overrides it.
+    #[arg(short, long = "v", default_value_t = 0, action = ArgAction::Set)]
+    verbosity: u8,
+}
+
+/// What sysexits.h calls EX_USAGE: the configuration is wrong and a restart does not help.
+const BAD_CONFIGURATION: u8 = 64;
+/// How long modules have to end before they are aborted. Containers are never stopped.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if flags.minconfig || flags.defaultconfig {
+        print!("{}", if flags.minconfig { EdgeCore::min_yaml() } else { EdgeCore::default_yaml() });
+        return ExitCode::SUCCESS;
+    }
+    log(flags.verbosity);
+    let (config, settings) = match configuration(&flags.config) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            eprintln!("edgecore: {}", told(&error));
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    match run(config, settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgecore: {}", told(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the modules are told, checked before anything is opened.
+struct Settings {
+    hub: edgehub::Settings,
+    store: metamanager::Settings,
+    node: NodeSettings,
+    health: SocketAddr,
+}
+
+fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
+    let (config, warnings) = EdgeCore::load(path)?;
+    for warning in warnings {
+        warn!(file = %path.display(), "{warning}");
+    }
+    let address = node_address(&config)?;
+    let kubelet = &config.modules.edged.tailored_kubelet_config;
+    let mut store = metamanager::Settings::new(&config.database.data_source, config.node_name());
+    store.query_timeout = config.modules.meta_manager.remote_query_timeout.get();
+    let settings = Settings {
+        hub: edgehub::Settings::from_config(&config, Some(path.to_owned()))?,
+        store,
+        node: NodeSettings::new(&config.modules.edged, address)?,
+        health: SocketAddr::new(kubelet.address, kubelet.read_only_port),
+    };
+    Ok((config, settings))
+}
+
+fn node_address(config: &EdgeCore) -> anyhow::Result<IpAddr> {
+    match config.modules.edged.node_ip.as_str() {
+        "" => Ok(host_address()),
+        text => text.parse().with_context(|| format!("modules.edged.nodeIP: {text:?} is no address")),
+    }
+}
+
+fn run(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
+    let directory = config.database.data_source.parent().unwrap_or(Path::new("."));
+    let _lock = lock::take(directory)?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.node_name(),
+        address = %settings.node.address,
+        cloud = %settings.hub.server,
+        data = %directory.display(),
+        "edgecore starts"
+    );
+    // Memory is a promise: two workers do the work, a few threads may block on files.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(wire(config, settings))
+}
+
+/// Who talks to whom. The store is opened first and closed last.
+async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
+    let store_tasks = TaskSet::new("metamanager");
+    let hub_tasks = TaskSet::new("edgehub");
+    let node_tasks = TaskSet::new("edged");
+
+    let (hub, link) = edgehub::channel();
+    let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
+    let outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
+
+    if config.modules.edged.enable {
+        let (_runtime, health) = watch::channel(RuntimeHealth::Unknown);
+        node::run(settings.node, hub.clone(), store.clone(), health, &node_tasks);
+    }
+    if config.modules.edge_hub.enable {
+        edgehub::run(Hub { settings: settings.hub, link, store, outboxes }, &hub_tasks);
+    }
+    if settings.health.port() != 0 {
+        health::run(settings.health, hub, &hub_tasks);
+    }
+
+    let why = stop_signal().await?;
+    info!("{why}: edgecore stops, containers keep running");
+    for tasks in [node_tasks, hub_tasks, store_tasks] {
+        let report = tasks.shutdown(GRACE).await;
+        if !report.is_clean() {
+            warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");
+        }
+    }
+    Ok(())
+}
+
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// The error with its causes, each said once: many of our messages already name theirs.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+/// klog's numbers to our levels. Libraries below only speak up when something is wrong.
+fn log(verbosity: u8) {
+    let level = match verbosity {
+        0..=3 => "info",
+        4 | 5 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn,rumqttd=warn"))
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -3,6 +3,8 @@
 //! Owns: pragmas, schema steps, the move of a corrupt file, and what SQLite's error codes mean to us.
 //! May call: sqlx. Called by: metamanager and devicetwin, each with a file of its own.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sqlx::SqlitePool;
@@ -90,7 +92,10 @@ pub enum OpenError {
 pub async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = &options.path;
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .map_err(|source| OpenError::Directory { path: path.clone(), source })?;
     }
     match connect(options).await {
@@ -134,13 +139,20 @@ fn code(error: &sqlx::Error) -> Option<i32> {
 }
 
 async fn connect(options: &Options) -> Result<SqlitePool, OpenError> {
+    // Secrets and tokens are in there. An empty file is an empty database; SQLite gives its WAL the same mode.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.path);
+    if let Err(source) = made
+        && source.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(OpenError::Open { path: options.path.clone(), source: source.into() });
+    }
     let synchronous = match options.durability {
         Durability::Full => SqliteSynchronous::Full,
         Durability::Lazy => SqliteSynchronous::Normal,
     };
     let connection = SqliteConnectOptions::new()
         .filename(&options.path)
-        .create_if_missing(true)
+        .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .foreign_keys(false)

@@ -85,7 +85,11 @@ impl Writer {
         loop {
             let first = tokio::select! {
                 biased;
-                command = self.queue.recv() => command,
+                command = self.queue.recv() => match command {
+                    Some(command) => Some(command),
+                    // Every handle is gone.
+                    None => break,
+                },
                 () = self.shared.confirmations_to_flush(LINGER) => None,
                 () = token.cancelled() => break,
             };
