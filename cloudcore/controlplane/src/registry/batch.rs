@@ -97,7 +97,7 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let spec = template.field("spec");
         let here = spec.field("restartPolicy");
         if policy == "Always" || policy.is_empty() {
-            errors.push(crate::status::FieldError::required(&here, "valid values: \"OnFailure\", \"Never\""));
+            errors.push(crate::status::FieldError::required(here, "valid values: \"OnFailure\", \"Never\""));
         } else {
             errors.not_supported(&here, policy, JOB_RESTART);
         }

@@ -66,7 +66,7 @@ impl Schema {
         for (key, value) in map {
             if let Some(schema) = self.property(key) {
                 // The object's own metadata has rules of its own.
-                if !(path.is_root() && META.contains(&key.as_str())) || !schema.is_bare() {
+                if !(path.is_root() && META.contains(&key.as_str()) && schema.is_bare()) {
                     schema.check(value, &path.field(key), errors);
                 }
             } else if let Some(schema) = self.additional_schema() {

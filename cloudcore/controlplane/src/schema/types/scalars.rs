@@ -28,7 +28,7 @@ pub(super) fn base64(text: &str) -> Result<(), String> {
             _ => return illegal(at),
         }
     }
-    if (digits + padding) % 4 == 0 { Ok(()) } else { illegal(text.len()) }
+    if (digits + padding).is_multiple_of(4) { Ok(()) } else { illegal(text.len()) }
 }
 
 /// RFC 3339, the only form in which Kubernetes reads times.
