@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::paths;
 use crate::registry::{Resource, Snapshot};
+use crate::schema::Json;
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
@@ -94,8 +95,8 @@ fn custom_schema(resource: &Resource, source: Value) -> Value {
             }
         }
     }
-    schema["type"] = json!("object");
-    schema["properties"] = properties;
+    schema.put("type", json!("object"));
+    schema.put("properties", properties);
     schema["x-kubernetes-group-version-kind"] = json!([paths::kind(resource)]);
     schema
 }

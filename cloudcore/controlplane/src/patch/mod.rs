@@ -71,14 +71,11 @@ pub enum PatchError {
 
 impl PatchError {
     /// The answer to the client.
-    pub fn status(&self, resource: &Resource, name: &str) -> Status {
+    pub fn status(&self, _: &Resource, _: &str) -> Status {
         match self {
             PatchError::Malformed(text) => Status::bad_request(text.clone()),
-            PatchError::Rejected(_) => {
-                let mut status = Status::invalid(&resource.group, &resource.kind, name, &[]);
-                status.message = self.to_string();
-                status
-            }
+            // No details: kubectl would print them instead of the message.
+            PatchError::Rejected(_) => Status::new(Reason::Invalid, self.to_string()),
             PatchError::TooManyOperations { .. } => {
                 Status::new(Reason::RequestEntityTooLarge, self.to_string())
             }

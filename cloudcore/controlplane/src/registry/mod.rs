@@ -111,21 +111,4 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_descriptor_finds_its_type() {
-        let registry = Registry::new();
-        assert_eq!(registry.snapshot().resources.len(), descriptors().count());
-    }
-
-    #[test]
-    fn a_resource_is_found_by_its_url_and_by_its_kind() {
-        let registry = Registry::new();
-        let pods = registry.resolve("", "v1", "pods").unwrap();
-        assert_eq!((pods.kind.as_str(), pods.list_kind.as_str(), pods.namespaced), ("Pod", "PodList", true));
-        assert!(registry.resolve("", "v1", "deployments").is_none());
-        assert_eq!(registry.resolve_kind("apps", "v1", "Deployment").unwrap().plural, "deployments");
-    }
-}
+mod tests;

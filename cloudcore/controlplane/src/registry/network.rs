@@ -15,7 +15,7 @@ pub(super) const NETWORKING: &[Descriptor] = &[
         short_names: &["ing"],
         subresources: &[STATUS],
         generations: true,
-        prepare_create: |ingress| ingress["status"] = json!({"loadBalancer": {}}),
+        prepare_create: |ingress| ingress.put("status", json!({"loadBalancer": {}})),
         validate: validate_ingress,
         printer: table::INGRESS,
         ..Descriptor::of::<Ingress>()

@@ -16,8 +16,10 @@ pub(super) const POLICY: &[Descriptor] = &[Descriptor {
     generations: true,
     unconditional_update: false,
     prepare_create: |budget| {
-        budget["status"] =
-            json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+        budget.put(
+            "status",
+            json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}),
+        );
     },
     validate: validate_budget,
     printer: table::DISRUPTION_BUDGET,

@@ -72,12 +72,12 @@ fn default_binding(binding: &mut Value) {
     if let Some(role) = binding.get_mut("roleRef") {
         role.default_to("apiGroup", GROUP);
         if role.text("/apiGroup").is_empty() {
-            role["apiGroup"] = json!(GROUP);
+            role.put("apiGroup", json!(GROUP));
         }
     }
     for subject in binding.list_mut("/subjects") {
         if matches!(subject.text("/kind"), "User" | "Group") && subject.text("/apiGroup").is_empty() {
-            subject["apiGroup"] = json!(GROUP);
+            subject.put("apiGroup", json!(GROUP));
         }
     }
 }

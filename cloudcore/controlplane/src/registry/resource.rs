@@ -208,6 +208,7 @@ impl Resource {
             Behaviour::Custom(_) => *new = old.clone(),
         }
         set(new, "status", status);
+        self.default(new);
         keep_generation(old, new, false);
     }
 

@@ -18,6 +18,8 @@ pub trait Json {
     fn has(&self, pointer: &str) -> bool;
     /// Puts `value` under `key` unless something is there; does nothing to what is not an object.
     fn default_to(&mut self, key: &str, value: impl Into<Value>);
+    /// Puts `value` under `key`; does nothing to what is not an object.
+    fn put(&mut self, key: &str, value: impl Into<Value>);
     /// The object under `key`, made when it is missing.
     fn child(&mut self, key: &str) -> Option<&mut Value>;
     /// The items there, to change.
@@ -53,6 +55,12 @@ impl Json for Value {
         if let Some(map) = self.as_object_mut()
             && map.get(key).is_none_or(Value::is_null)
         {
+            map.insert(key.to_owned(), value.into());
+        }
+    }
+
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        if let Some(map) = self.as_object_mut() {
             map.insert(key.to_owned(), value.into());
         }
     }

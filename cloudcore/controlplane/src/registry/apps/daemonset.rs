@@ -36,7 +36,7 @@ fn default(set: &mut Value) {
 }
 
 fn prepare_create(set: &mut Value) {
-    set["status"] = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
+    set.put("status", json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));
     if let Some(annotations) = set.child("metadata").and_then(|meta| meta.child("annotations")) {
         annotations.default_to("deprecated.daemonset.template.generation", "1");
     }

@@ -42,7 +42,7 @@ fn default(set: &mut Value) {
 }
 
 fn prepare_create(set: &mut Value) {
-    set["status"] = json!({"replicas": 0});
+    set.put("status", json!({"replicas": 0}));
 }
 
 /// The selector of a replication controller is a plain map and defaults to the template's labels.

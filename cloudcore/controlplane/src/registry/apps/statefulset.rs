@@ -24,7 +24,7 @@ pub(super) const STATEFUL_SET: Descriptor = Descriptor {
     subresources: &[SCALE, STATUS],
     generations: true,
     default,
-    prepare_create: |set| set["status"] = json!({"replicas": 0, "availableReplicas": 0}),
+    prepare_create: |set| set.put("status", json!({"replicas": 0, "availableReplicas": 0})),
     validate: super::validate_workload,
     validate_update,
     printer: table::STATEFUL_SET,

@@ -67,7 +67,7 @@ fn validate_immutable(old: &Value, new: &Value, errors: &mut Errors) {
 /// `stringData` is a convenience for writers: it ends up in `data`.
 fn default_secret(secret: &mut Value) {
     if secret.text("/type").is_empty() {
-        secret["type"] = json!("Opaque");
+        secret.put("type", json!("Opaque"));
     }
     let Some(Value::Object(plain)) = secret.as_object_mut().and_then(|map| map.shift_remove("stringData"))
     else {

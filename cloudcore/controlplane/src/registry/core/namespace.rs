@@ -42,12 +42,12 @@ fn prepare_create(namespace: &mut Value) {
             finalizers.push(json!("kubernetes"));
         }
     }
-    namespace["status"] = json!({"phase": "Active"});
+    namespace.put("status", json!({"phase": "Active"}));
 }
 
 /// Finalizers change through `finalize` only.
 fn prepare_update(old: &Value, new: &mut Value) {
     if let Some(spec) = old.get("spec") {
-        new["spec"] = spec.clone();
+        new.put("spec", spec.clone());
     }
 }

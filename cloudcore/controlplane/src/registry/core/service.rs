@@ -68,7 +68,7 @@ fn default(service: &mut Value) {
 }
 
 fn prepare_create(service: &mut Value) {
-    service["status"] = json!({"loadBalancer": {}});
+    service.put("status", json!({"loadBalancer": {}}));
 }
 
 /// An address that was allocated stays, if the writer does not mention it.

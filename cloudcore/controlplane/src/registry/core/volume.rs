@@ -17,7 +17,7 @@ pub(super) const CLAIM: Descriptor = Descriptor {
             spec.default_to("volumeMode", "Filesystem");
         }
     },
-    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
+    prepare_create: |claim| claim.put("status", json!({"phase": "Pending"})),
     validate: validate_claim,
     validate_update: validate_claim_update,
     printer: table::CLAIM,
@@ -36,7 +36,7 @@ pub(super) const VOLUME: Descriptor = Descriptor {
             }
         }
     },
-    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+    prepare_create: |volume| volume.put("status", json!({"phase": "Pending"})),
     validate: validate_volume,
     printer: table::VOLUME,
     ..Descriptor::of::<PersistentVolume>()

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::scalars;
-use super::{StructId, Type, Types};
+use super::{Struct, StructId, Type, Types};
 use crate::schema::Path;
 use crate::schema::quantity;
 
@@ -44,7 +44,8 @@ impl Types {
     /// The same for a part of an object, which stands at `path`.
     pub fn decode_at(&self, id: StructId, part: &mut Value, path: &Path<'_>) -> Result<Decoded, DecodeError> {
         let mut reader = Reader { types: self, decoded: Decoded::default() };
-        reader.value(&Type::Struct(id), part, path, "")?;
+        let owner = self.get(id).map(Struct::name).unwrap_or_default();
+        reader.value(&Type::Struct(id), part, path, owner)?;
         Ok(reader.decoded)
     }
 }

@@ -55,11 +55,11 @@ fn pod_spec(spec: &mut Value) {
 pub(super) fn service_account(spec: &mut Value) {
     let old = spec.text("/serviceAccount").to_owned();
     if spec.text("/serviceAccountName").is_empty() && !old.is_empty() {
-        spec["serviceAccountName"] = json!(old);
+        spec.put("serviceAccountName", json!(old));
     }
     let name = spec.text("/serviceAccountName").to_owned();
     if !name.is_empty() {
-        spec["serviceAccount"] = json!(name);
+        spec.put("serviceAccount", json!(name));
     }
 }
 

@@ -65,7 +65,7 @@ fn prepare_create(pod: &mut Value) {
     let Some(spec) = pod.get_mut("spec") else { return };
     if !mirror {
         if spec.text("/serviceAccountName").is_empty() {
-            spec["serviceAccountName"] = json!("default");
+            spec.put("serviceAccountName", json!("default"));
         }
         defaults::service_account(spec);
     }

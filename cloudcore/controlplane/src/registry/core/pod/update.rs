@@ -54,7 +54,7 @@ fn mutable_part_removed(spec: &Value, new: &Value) -> Value {
     for list in ["containers", "initContainers"] {
         for (index, container) in spec.list_mut(&format!("/{list}")).iter_mut().enumerate() {
             if let Some(image) = new.pointer(&format!("/{list}/{index}/image")) {
-                container["image"] = image.clone();
+                container.put("image", image.clone());
             }
         }
     }
