@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use edgecore::edged::node::{self, NodeSettings, RuntimeHealth};
 use edgecore::edgehub::{self, Hub, Outbox};
-use edgecore::{health, lock, metamanager};
+use edgecore::{devicetwin, eventbus, health, lock, metamanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +69,8 @@ struct Settings {
     hub: edgehub::Settings,
     store: metamanager::Settings,
     node: NodeSettings,
+    twins: devicetwin::Settings,
+    mqtt: eventbus::Settings,
     health: SocketAddr,
 }
 
@@ -85,6 +87,8 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         hub: edgehub::Settings::from_config(&config, Some(path.to_owned()))?,
         store,
         node: NodeSettings::new(&config.modules.edged, address)?,
+        twins: devicetwin::Settings::beside(&config.database.data_source, config.node_name()),
+        mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
         health: SocketAddr::new(kubelet.address, kubelet.read_only_port),
     };
     Ok((config, settings))
@@ -124,14 +128,27 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let store_tasks = TaskSet::new("metamanager");
     let hub_tasks = TaskSet::new("edgehub");
     let node_tasks = TaskSet::new("edged");
+    let twin_tasks = TaskSet::new("devicetwin");
+    let mqtt_tasks = TaskSet::new("eventbus");
 
     let (hub, link) = edgehub::channel();
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
-    let outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
+    let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
     if config.modules.edged.enable {
         let (_runtime, health) = watch::channel(RuntimeHealth::Unknown);
         node::run(settings.node, hub.clone(), store.clone(), health, &node_tasks);
+    }
+    if config.modules.device_twin.enable {
+        let (mouth, ear) = eventbus::voice();
+        let connection = Some(hub.connection());
+        let twins =
+            devicetwin::open(settings.twins, Some(store.clone()), connection, Arc::new(mouth), &twin_tasks)
+                .await?;
+        outboxes.push(Arc::new(twins.clone()));
+        if config.modules.event_bus.enable {
+            eventbus::start(settings.mqtt, ear, twins, &mqtt_tasks).await?;
+        }
     }
     if config.modules.edge_hub.enable {
         edgehub::run(Hub { settings: settings.hub, link, store, outboxes }, &hub_tasks);
@@ -142,7 +159,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
-    for tasks in [node_tasks, hub_tasks, store_tasks] {
+    for tasks in [mqtt_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
         let report = tasks.shutdown(GRACE).await;
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");

@@ -113,9 +113,12 @@ mod tests {
 
     #[test]
     fn an_external_broker_may_have_a_name_or_an_address_of_either_family() {
-        let config = |server: &str| EventBus { mqtt_server_external: server.to_owned(), ..EventBus::default() };
+        let config =
+            |server: &str| EventBus { mqtt_server_external: server.to_owned(), ..EventBus::default() };
         assert_eq!(outside(&config("tcp://broker.local:1883"), "edge1").unwrap().host, "broker.local");
         assert_eq!(outside(&config("tcp://[::1]:1884"), "edge1").unwrap().host, "::1");
-        assert!(outside(&config("ssl://broker:8883"), "edge1").unwrap_err().to_string().contains("only tcp://"));
+        assert!(
+            outside(&config("ssl://broker:8883"), "edge1").unwrap_err().to_string().contains("only tcp://")
+        );
     }
 }

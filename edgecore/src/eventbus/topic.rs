@@ -8,8 +8,11 @@ const DEVICES: &str = "$hw/events/device/";
 const NODES: &str = "$hw/events/node/";
 
 /// What an external broker is asked for.
-pub(super) const SUBSCRIPTIONS: [&str; 3] =
-    ["$hw/events/device/+/+/twin/+", "$hw/events/device/+/+/state/update", "$hw/events/node/+/membership/get"];
+pub(super) const SUBSCRIPTIONS: [&str; 3] = [
+    "$hw/events/device/+/+/twin/+",
+    "$hw/events/device/+/+/state/update",
+    "$hw/events/node/+/membership/get",
+];
 
 /// The request that a message on `topic` is, or `None` when the topic is nobody's here.
 pub(super) fn request(topic: &str, payload: &Bytes) -> Option<Request> {
@@ -56,9 +59,15 @@ mod tests {
             Some(Request::Device { device, verb, .. }) => Some((device.to_string(), verb)),
             _ => None,
         };
-        assert_eq!(verb("$hw/events/device/default/a/twin/update"), Some(("default/a".to_owned(), Verb::TwinUpdate)));
+        assert_eq!(
+            verb("$hw/events/device/default/a/twin/update"),
+            Some(("default/a".to_owned(), Verb::TwinUpdate))
+        );
         // Namespaces and names that are words of the topic itself.
-        assert_eq!(verb("$hw/events/device/device/twin/twin/get"), Some(("device/twin".to_owned(), Verb::TwinGet)));
+        assert_eq!(
+            verb("$hw/events/device/device/twin/twin/get"),
+            Some(("device/twin".to_owned(), Verb::TwinGet))
+        );
         assert_eq!(verb("$hw/events/device/default/a/twin/update/result"), None);
         assert_eq!(verb("$hw/events/device/default/twin/update"), None);
         assert_eq!(verb("hw/events/device/default/a/twin/update"), None);

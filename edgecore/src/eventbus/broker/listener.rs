@@ -41,7 +41,7 @@ pub enum ListenError {
     },
     /// The router did not answer.
     #[error("the MQTT broker's router does not start")]
-    Router(#[source] rumqttd::local::LinkError),
+    Router(#[source] Box<rumqttd::local::LinkError>),
 }
 
 /// What every session needs.

@@ -15,7 +15,7 @@ const SEGMENT: usize = 64 * 1024;
 /// Messages on their way to one client before the router waits for acknowledgements.
 const OUTGOING: u64 = 200;
 
-type Make = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync;
+type Make = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx, Notification), Box<LinkError>> + Send + Sync;
 
 /// Makes links to one router. Its thread lives as long as the process.
 pub(super) struct Links {
@@ -40,13 +40,17 @@ impl Links {
         // The type of the router's inbox cannot be named outside rumqttd, so a closure keeps it.
         let inbox = Router::new(0, config).spawn();
         let make = move |client: &str, clean: bool| {
-            LinkBuilder::new(client, inbox.clone()).clean_session(clean).build()
+            LinkBuilder::new(client, inbox.clone()).clean_session(clean).build().map_err(Box::new)
         };
         Self { make: Box::new(make) }
     }
 
     /// A link for `client`; the notification is the router's CONNACK.
-    pub(super) fn link(&self, client: &str, clean: bool) -> Result<(LinkTx, LinkRx, Notification), LinkError> {
+    pub(super) fn link(
+        &self,
+        client: &str,
+        clean: bool,
+    ) -> Result<(LinkTx, LinkRx, Notification), Box<LinkError>> {
         (self.make)(client, clean)
     }
 }

@@ -12,8 +12,8 @@ use rumqttd::{
     Notification,
     local::{LinkError, LinkRx, LinkTx},
     protocol::{
-        ConnAck, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, LastWill, Packet, Protocol, Publish,
-        SubAck, SubscribeReasonCode, v4::V4,
+        ConnAck, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, LastWill, Packet, Protocol,
+        Publish, SubAck, SubscribeReasonCode, v4::V4,
     },
 };
 use tokio::{
@@ -58,7 +58,7 @@ pub(super) enum End {
     #[error("the client did not receive within {WRITE:?}")]
     Deaf,
     #[error("the router is gone: {0}")]
-    Router(#[from] LinkError),
+    Router(#[from] Box<LinkError>),
     #[error("a newer connection of the same client took over")]
     Replaced,
     #[error("what the client published could not be stored")]
@@ -95,7 +95,9 @@ pub(super) async fn serve(socket: TcpStream, shared: &Shared, token: Cancellatio
     let (connect, will) = timeout(GREETING, wire.greeting()).await.map_err(|_| End::Silent)??;
     let client = match connect.client_id.as_str() {
         "" if !connect.clean_session => {
-            return wire.refuse(ConnectReturnCode::ClientIdentifierNotValid, End::Protocol("no client id".into())).await;
+            return wire
+                .refuse(ConnectReturnCode::ClientIdentifierNotValid, End::Protocol("no client id".into()))
+                .await;
         }
         "" => format!("unnamed-{:016x}", fastrand::u64(..)),
         given => given.to_owned(),
@@ -112,7 +114,8 @@ pub(super) async fn serve(socket: TcpStream, shared: &Shared, token: Cancellatio
         to_router,
         from_router,
         held: VecDeque::new(),
-        keep_alive: (connect.keep_alive > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500)),
+        keep_alive: (connect.keep_alive > 0)
+            .then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500)),
         heard: Instant::now(),
     };
     let end = session.run(greeting, &place, &token).await;
@@ -121,7 +124,12 @@ pub(super) async fn serve(socket: TcpStream, shared: &Shared, token: Cancellatio
 }
 
 impl Session<'_> {
-    async fn run(&mut self, greeting: Notification, place: &Place, token: &CancellationToken) -> Result<(), End> {
+    async fn run(
+        &mut self,
+        greeting: Notification,
+        place: &Place,
+        token: &CancellationToken,
+    ) -> Result<(), End> {
         self.tell(greeting).await?;
         self.parse().await?;
         loop {
@@ -131,7 +139,7 @@ impl Session<'_> {
             tokio::select! {
                 verdict = verdict(&mut self.held) => self.settle(verdict).await?,
                 note = self.from_router.next() => {
-                    if let Some(note) = note? {
+                    if let Some(note) = note.map_err(Box::new)? {
                         self.tell(note).await?;
                     }
                     self.tell_more().await?;
@@ -156,7 +164,9 @@ impl Session<'_> {
             match packet {
                 Packet::Publish(publish, _) => self.publish(publish).await?,
                 Packet::Subscribe(mut subscribe, _) => {
-                    if let Some(wrong) = subscribe.filters.iter().find(|filter| !names::is_filter(&filter.path)) {
+                    if let Some(wrong) =
+                        subscribe.filters.iter().find(|filter| !names::is_filter(&filter.path))
+                    {
                         return Err(End::Protocol(format!("{:?} is no topic filter", wrong.path)));
                     }
                     if subscribe.filters.iter().all(|filter| self.shared.filters.admit(&filter.path)) {
@@ -192,10 +202,9 @@ impl Session<'_> {
     }
 
     async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
-        let name = std::str::from_utf8(&publish.topic)
-            .ok()
-            .filter(|name| names::is_topic(name))
-            .ok_or_else(|| End::Protocol("a topic to publish to is not UTF-8, or has wildcards".to_owned()))?;
+        let name = std::str::from_utf8(&publish.topic).ok().filter(|name| names::is_topic(name)).ok_or_else(
+            || End::Protocol("a topic to publish to is not UTF-8, or has wildcards".to_owned()),
+        )?;
         let request = topic::request(name, &publish.payload);
         let name = if self.shared.topics.admit(name) {
             names::inside(name)
@@ -217,7 +226,7 @@ impl Session<'_> {
     async fn forward(&mut self) -> Result<(), End> {
         while matches!(self.held.front(), Some(Held::Free(_))) {
             if let Some(Held::Free(packet)) = self.held.pop_front() {
-                self.to_router.send(packet).await?;
+                self.to_router.send(packet).await.map_err(Box::new)?;
             }
         }
         Ok(())
@@ -227,13 +236,14 @@ impl Session<'_> {
         let head = self.held.pop_front();
         match (verdict, head) {
             (Verdict::Done, Some(Held::Waiting(packet, _))) => {
-                self.to_router.send(packet).await?;
+                self.to_router.send(packet).await.map_err(Box::new)?;
                 Ok(())
             }
             (Verdict::NotStored, _) => {
                 // The sensor is told why on its result topic first.
                 let until = Instant::now() + BACK_PRESSURE;
-                while let Ok(Ok(Some(note))) = timeout(until - Instant::now(), self.from_router.next()).await {
+                while let Ok(Ok(Some(note))) = timeout(until - Instant::now(), self.from_router.next()).await
+                {
                     self.tell(note).await?;
                     self.wire.flush().await?;
                 }
@@ -260,7 +270,7 @@ impl Session<'_> {
         let Some(mut packet): Option<Packet> = note.into() else {
             // The router waits until the client has received what it was sent.
             self.wire.flush().await?;
-            self.from_router.wake().await?;
+            self.from_router.wake().await.map_err(Box::new)?;
             return Ok(());
         };
         match &mut packet {
@@ -278,7 +288,7 @@ impl Session<'_> {
         for _ in 0..TOGETHER {
             match timeout(Duration::ZERO, self.from_router.next()).await {
                 Ok(Ok(Some(note))) => self.tell(note).await?,
-                Ok(Err(error)) => return Err(error.into()),
+                Ok(Err(error)) => return Err(Box::new(error).into()),
                 Ok(Ok(None)) | Err(_) => break,
             }
         }
