@@ -26,5 +26,9 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
         json_patch::patch(&mut patched, std::slice::from_ref(operation))
             .map_err(|e| PatchError::Rejected(e.to_string()))?;
     }
-    Ok(patched)
+    if patched.is_object() {
+        Ok(patched)
+    } else {
+        Err(PatchError::Rejected("the result is not an object".to_owned()))
+    }
 }

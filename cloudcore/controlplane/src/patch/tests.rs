@@ -121,6 +121,13 @@ fn a_json_patch_may_test_that_nothing_is_there() {
 }
 
 #[test]
+fn no_patch_turns_an_object_into_something_else() {
+    for patch in [json!([{"op": "replace", "path": "", "value": 3}]), json!([{"op": "remove", "path": ""}])] {
+        assert!(patched("pods", PatchType::Json, &json!({"metadata": {}}), &patch).is_err());
+    }
+}
+
+#[test]
 fn a_body_of_the_wrong_shape_is_refused() {
     for (kind, body) in [
         (PatchType::Json, "{}"),

@@ -25,7 +25,7 @@ pub(super) const KINDS: &[Descriptor] = &[
         subresources: &[STATUS],
         fields: &["status.successful"],
         generations: true,
-        default: |job| default_job_spec(job.get_mut("spec")),
+        default: |job| default_job_spec(job.child("spec")),
         prepare_create: prepare_job,
         validate: validate_job,
         validate_update: validate_job_update,
@@ -47,7 +47,7 @@ fn default_job_spec(spec: Option<&mut Value>) {
     spec.default_to("suspend", false);
     spec.default_to("podReplacementPolicy", "TerminatingOrFailed");
     spec.default_to("manualSelector", false);
-    if let Some(template) = spec.get_mut("template") {
+    if let Some(template) = spec.child("template") {
         pod::default_template(template);
     }
 }

@@ -27,7 +27,7 @@ pub(super) const KINDS: &[Descriptor] = &[
 
 /// Defaults of the pod template in `spec.template`.
 pub(super) fn default_template(workload: &mut Value) {
-    if let Some(template) = workload.pointer_mut("/spec/template") {
+    if let Some(template) = workload.child("spec").and_then(|spec| spec.child("template")) {
         pod::default_template(template);
     }
 }
