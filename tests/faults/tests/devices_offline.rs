@@ -83,8 +83,8 @@ async fn a_silent_link_is_noticed_in_seconds_and_the_node_reports_again_when_it_
     stack.link.set(Fault::Silence);
     sensor.report("meter", "temperature", "2", LIMIT).await?;
     let edge = stack.edge_mut()?;
-    eventually("the edge says that the link is dead", Duration::from_secs(30), || {
-        let dead = edge.output().contains("link is dead");
+    eventually("the edge notices the silence", Duration::from_secs(30), || {
+        let dead = edge.output().contains("the cloud went silent");
         async move { if dead { Ok(()) } else { Err(()) } }
     })
     .await?;
