@@ -51,7 +51,7 @@ impl Cli {
         let layout = Layout::new(self.root);
         match self.command {
             Command::Init(args) => args.run(&layout).await,
-            Command::Join(args) => args.run(&layout).await,
+            Command::Join(args) => Box::pin(args.run(&layout)).await,
             Command::Reset(args) => args.run(&layout).await,
             Command::GetToken(args) => args.run(&layout).await,
             Command::Version(args) => args.run(),

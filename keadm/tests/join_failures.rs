@@ -35,7 +35,8 @@ fn a_name_that_does_not_resolve_is_told_once() {
     let (host, cloud) = (Host::new(IDLE), Cloud::start(Behaviour::default()));
     let token = cloud.token(None);
     let broker = format!(
-        "modules.edged.enable=false,modules.eventBus.mqttServerInternal=tcp://127.0.0.1:{}",
+        "modules.edged.enable=false,modules.edged.tailoredKubeletConfig.readOnlyPort=0,\
+         modules.eventBus.mqttServerInternal=tcp://127.0.0.1:{}",
         free_port()
     );
     let output =
@@ -203,7 +204,7 @@ fn a_node_that_does_not_register_says_what_is_known_and_can_be_joined_again() {
         NOT_READY,
         &[
             "edgecore runs and keeps trying",
-            "has not registered the node yet",
+            "edgecore does not answer at",
             "the link is down",
             "keadm reset edge",
         ],

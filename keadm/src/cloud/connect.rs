@@ -14,7 +14,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use proto::config::HostPort;
@@ -68,6 +71,11 @@ pub(crate) async fn fetch_untrusted(
     let answer = bounded(exchange(address, config, path, Vec::new(), Vec::new())).await;
     let chain = shown.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok((answer?, chain))
+}
+
+/// Asks without TLS; for ports of this host only.
+pub(crate) async fn fetch_plain(address: &HostPort, path: &str) -> Result<Answer, ConnectError> {
+    bounded(async { converse(reach(address).await?, address, path, Vec::new(), Vec::new()).await }).await
 }
 
 /// Whether something speaks TLS at `address`; it may well refuse us without a certificate.
@@ -132,17 +140,21 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
         .map_err(ConnectError::Tls)
 }
 
-async fn open(address: &HostPort, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
+async fn reach(address: &HostPort) -> Result<TcpStream, ConnectError> {
     let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
     let found: Vec<_> =
         found.map_err(|error| ConnectError::Name(address.host.clone(), error.to_string()))?.collect();
-    let stream = tokio::time::timeout(TCP_LIMIT, TcpStream::connect(found.as_slice()))
+    tokio::time::timeout(TCP_LIMIT, TcpStream::connect(found.as_slice()))
         .await
         .map_err(|_| ConnectError::Silent(TCP_LIMIT.as_secs()))?
         .map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectError::Refused,
             _ => ConnectError::Unreachable(error.to_string()),
-        })?;
+        })
+}
+
+async fn open(address: &HostPort, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let stream = reach(address).await?;
     let name = ServerName::try_from(address.host.clone())
         .map_err(|error| ConnectError::Name(address.host.clone(), error.to_string()))?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
@@ -162,8 +174,18 @@ async fn exchange(
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 ) -> Result<Answer, ConnectError> {
-    let http = |error: &dyn std::fmt::Display| ConnectError::Http(error.to_string());
     let stream = open(address, config).await?;
+    converse(stream, address, path, headers, body).await
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: &HostPort,
+    path: &str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+) -> Result<Answer, ConnectError> {
+    let http = |error: &dyn std::fmt::Display| ConnectError::Http(error.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await

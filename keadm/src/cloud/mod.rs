@@ -7,5 +7,5 @@ mod connect;
 mod judge;
 mod survey;
 
-pub(crate) use connect::{Answer, ConnectError, Identity, Trusted, fetch_untrusted};
+pub(crate) use connect::{Answer, ConnectError, Identity, Trusted, fetch_plain, fetch_untrusted};
 pub(crate) use survey::{Questions, survey};

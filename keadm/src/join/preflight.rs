@@ -122,7 +122,7 @@ fn taken_ports(plan: &configure::Plan) -> Vec<Problem> {
                      --set modules.eventBus.mqttMode=2";
         wanted.push((broker.to_owned(), "the embedded MQTT broker", other));
     }
-    if modules.edged.enable && kubelet.read_only_port != 0 {
+    if kubelet.read_only_port != 0 {
         let other = "--set modules.edged.tailoredKubeletConfig.readOnlyPort=PORT";
         let address = SocketAddr::new(kubelet.address, kubelet.read_only_port);
         wanted.push((address.to_string(), "edgecore's health and metrics endpoint", other));

@@ -1,17 +1,19 @@
 use std::time::Duration;
 
+use proto::config::HostPort;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{bootstrap, configure::Plan};
 use crate::{
-    cloud::Trusted,
+    cloud::{Trusted, fetch_plain},
     layout::Layout,
     problem::{Exit, Failure, Problem},
     progress::Progress,
     service::{self, Services, Status},
 };
 
-/// Waits until cloudcore knows the node: it is registered over the websocket, so the whole way works.
+/// Waits until edgecore says that it is connected and, if it runs pods, cloudcore says that it knows the node.
 pub(super) async fn wait(
     layout: &Layout,
     plan: &Plan,
@@ -21,13 +23,13 @@ pub(super) async fn wait(
     let failed = |problem: Problem| {
         problem.fail(format!("{} is installed but not connected", plan.node), Exit::NotReady)
     };
-    progress.step(format!("waiting until {} is registered at {}", plan.node, plan.hub));
+    progress.step(format!("waiting until {} is connected to {}", plan.node, plan.hub));
     let cloud = bootstrap::trusted(layout, &plan.https).map_err(failed)?;
     let services = Services::of(layout);
     let begun = Instant::now();
     let end = begun + limit;
     loop {
-        let seen = registered(&cloud, plan.node.as_str()).await;
+        let seen = look(&cloud, plan).await;
         if seen.is_ok() {
             return Ok(());
         }
@@ -45,7 +47,8 @@ pub(super) async fn wait(
         let log = services.tail("edgecore", 80).await;
         let what = gone.unwrap_or_else(|| {
             format!(
-                "edgecore runs and keeps trying, but after {} s cloudcore still does not know the node",
+                "edgecore runs and keeps trying, but {} is still not connected after {} s",
+                plan.node,
                 limit.as_secs()
             )
         });
@@ -59,6 +62,40 @@ pub(super) async fn wait(
                 .cause(cause)
                 .next(format!("{}; to begin anew: keadm reset edge", services.log_hint("edgecore"))),
         ));
+    }
+}
+
+/// `Ok` when everything works, else what does not, in the words of whoever knows.
+async fn look(cloud: &Trusted, plan: &Plan) -> Result<(), String> {
+    let modules = &plan.config.modules;
+    let kubelet = &modules.edged.tailored_kubelet_config;
+    if kubelet.read_only_port != 0 {
+        connected(&HostPort::new(kubelet.address.to_string(), kubelet.read_only_port)).await?;
+    }
+    // Only a node that runs pods registers itself.
+    if modules.edged.enable {
+        registered(cloud, plan.node.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// What edgecore says of its link at `/cloud`.
+#[derive(Deserialize)]
+struct Link {
+    connected: bool,
+    trouble: Option<String>,
+}
+
+async fn connected(health: &HostPort) -> Result<(), String> {
+    let answer = fetch_plain(health, "/cloud")
+        .await
+        .map_err(|error| format!("edgecore does not answer at http://{health}/cloud: {error}"))?;
+    let link: Link = serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("what answers at http://{health}/cloud is not edgecore: {error}"))?;
+    match link {
+        Link { connected: true, .. } => Ok(()),
+        Link { trouble: Some(trouble), .. } => Err(trouble),
+        Link { trouble: None, .. } => Err("edgecore is still connecting".to_owned()),
     }
 }
 

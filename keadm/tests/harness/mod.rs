@@ -201,9 +201,11 @@ impl Host {
 
     /// `keadm join` as node edge1 without pods, so that no container runtime is needed.
     pub fn join(&self, hub: SocketAddr, https: SocketAddr, token: &str, more: &[&str]) -> Output {
-        let mqtt = free_port();
-        let broker =
-            format!("modules.edged.enable=false,modules.eventBus.mqttServerInternal=tcp://127.0.0.1:{mqtt}");
+        let (mqtt, health) = (free_port(), free_port());
+        let broker = format!(
+            "modules.edged.enable=false,modules.edged.tailoredKubeletConfig.readOnlyPort={health},\
+                     modules.eventBus.mqttServerInternal=tcp://127.0.0.1:{mqtt}"
+        );
         let (hub, port, token) = (hub.to_string(), https.port().to_string(), format!("--token={token}"));
         let mut line =
             vec!["join", "-e", &hub, "-s", &port, &token, "-i", "edge1", "--timeout", "5", "--set", &broker];
