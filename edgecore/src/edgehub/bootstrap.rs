@@ -1,7 +1,6 @@
 //! How this node gets its certificate: the CA checked against the token's hash, then a certificate for a fresh key.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +15,6 @@ use super::{Settings, http};
 
 /// Clocks that differ by more than this make certificates and tokens fail.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// The certificate service answers at once or not at all.
-const WITHIN: Duration = Duration::from_secs(15);
 /// Larger files hold no certificate and no token.
 const FILE_LIMIT: u64 = 64 << 10;
 
@@ -55,14 +52,10 @@ pub enum BootstrapError {
         direction: &'static str,
     },
     /// The cloud does not take the token.
-    #[error(
-        "the cloud does not accept the join token ({0}): get a new one with `keadm gettoken` on the cloud host"
-    )]
+    #[error("the cloud does not accept the join token: {0}")]
     TokenRefused(String),
     /// The name belongs to another.
-    #[error(
-        "the cloud does not let this node be {node:?} ({reason}): choose another name in edged.hostnameOverride, or remove the old node with `kubectl delete node {node}`"
-    )]
+    #[error("the cloud does not let this node be {node}: {reason}")]
     NameTaken {
         /// The name.
         node: String,
@@ -110,8 +103,15 @@ pub(super) async fn join(settings: &Settings, reason: String) -> Result<Credenti
     };
     info!(node = %settings.node, server = %settings.https, "no usable certificate ({reason}): asking for one with the join token");
     let token: JoinToken = token.parse()?;
-    let answer =
-        http::get(&settings.https, tls::trusting_anyone()?, "/ca.crt", &[], Bytes::new(), WITHIN).await?;
+    let answer = http::get(
+        &settings.https,
+        tls::trusting_anyone()?,
+        "/ca.crt",
+        &[],
+        Bytes::new(),
+        settings.handshake_timeout,
+    )
+    .await?;
     expect_ok(settings, &answer)?;
     token.check_ca(&answer.body)?;
     let ca = CertificateDer::from(answer.body.to_vec());
@@ -122,16 +122,25 @@ pub(super) async fn join(settings: &Settings, reason: String) -> Result<Credenti
     let bearer = format!("Bearer {}", token.bearer());
     let headers = [("nodename", settings.node.as_str()), ("authorization", bearer.as_str())];
     let csr = Bytes::from(request.csr.clone());
-    let answer = http::get(&settings.https, tls::trusting(&ca, None)?, "/edge.crt", &headers, csr, WITHIN)
-        .await
-        .map_err(|error| blame_clock(error, skew))?;
+    let answer = http::get(
+        &settings.https,
+        tls::trusting(&ca, None)?,
+        "/edge.crt",
+        &headers,
+        csr,
+        settings.handshake_timeout,
+    )
+    .await
+    .map_err(|error| blame_clock(error, skew))?;
     match answer.status {
-        401 => return Err(BootstrapError::TokenRefused(text(&answer.body))),
-        403 | 409 => {
-            return Err(BootstrapError::NameTaken {
-                node: settings.node.to_string(),
-                reason: text(&answer.body),
-            });
+        401 => {
+            let hint = "get a new one with `keadm gettoken` on the cloud host";
+            return Err(BootstrapError::TokenRefused(advised(&answer.body, hint)));
+        }
+        409 => {
+            let node = settings.node.to_string();
+            let hint = "choose another name in edged.hostnameOverride, or remove the old node with kubectl";
+            return Err(BootstrapError::NameTaken { node, reason: advised(&answer.body, hint) });
         }
         _ => expect_ok(settings, &answer)?,
     }
@@ -149,7 +158,8 @@ pub(super) async fn renew(settings: &Settings, current: &Credentials) -> Result<
     let headers = [("nodename", settings.node.as_str())];
     let csr = Bytes::from(request.csr.clone());
     let tls = tls::trusting(&current.ca, Some(&current.identity))?;
-    let answer = http::get(&settings.https, tls, "/edge.crt", &headers, csr, WITHIN).await?;
+    let answer =
+        http::get(&settings.https, tls, "/edge.crt", &headers, csr, settings.handshake_timeout).await?;
     expect_ok(settings, &answer)?;
     let identity = request.accept(&answer.body, &settings.node)?;
     identity.store(&settings.cert_file, &settings.key_file)?;
@@ -206,6 +216,12 @@ fn expect_ok(settings: &Settings, answer: &http::Answer) -> Result<(), LinkError
 
 fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body).trim().chars().take(300).collect()
+}
+
+/// The cloud's words; Skerry's say what to do, KubeEdge's do not.
+fn advised(body: &[u8], hint: &str) -> String {
+    let words = text(body);
+    if words.contains("keadm") { words } else { format!("{words}; {hint}") }
 }
 
 /// A token must not lie around once it has done its work. Failing at that does not undo the join.

@@ -187,3 +187,20 @@ fn a_message_for_a_module_that_is_not_here_is_refused_to_a_skerry_cloud_and_pass
     );
     assert!(Turn::new(Dialect::KubeEdge).hear(rule()).is_empty());
 }
+
+#[test]
+fn a_row_that_changes_while_it_is_on_its_way_is_told_again_after_the_answer() {
+    let mut turn = Turn::new(Dialect::SkerryV1);
+    let patch = message(Group::Meta, Operation::Patch, "default/podpatch/web", "\"{}\"");
+    let ack = Ack::of(&patch, Outcome::Done);
+    let report = Report { row: RowKey("web".into()), version: 1, message: patch };
+    turn.give(Input::Ahead { outbox: 0, limit: 128, reports: Some(vec![report]) });
+    let out = turn.give(Input::Changed(0));
+    assert!(matches!(&out[..], [Output::Pull { in_flight, .. }] if in_flight.len() == 1), "{out:?}");
+    turn.give(Input::Ahead { outbox: 0, limit: 128, reports: Some(Vec::new()) });
+    let out = turn.give(Input::Received(vec![Item::Ack(ack)]));
+    assert!(
+        matches!(&out[..], [Output::Confirm { .. }, Output::Pull { in_flight, .. }] if in_flight.is_empty()),
+        "{out:?}"
+    );
+}
