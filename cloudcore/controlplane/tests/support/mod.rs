@@ -6,6 +6,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use controlplane::{Config, ControlPlane};
+use futures::{AsyncBufReadExt, StreamExt};
+use http_body_util::BodyExt;
+use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use tasks::TaskSet;
 use tokio::process::Command;
@@ -29,6 +32,31 @@ pub struct Said {
     pub out: String,
     pub err: String,
     pub ok: bool,
+}
+
+/// One request: status and document. A body of null is none.
+pub async fn call(client: &kube::Client, method: &str, path: &str, kind: &str, body: Value) -> (u16, Value) {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+    let response = client.send(request.body(body.into()).unwrap()).await.unwrap();
+    let code = response.status().as_u16();
+    #[allow(clippy::disallowed_methods, reason = "our own server's answers are bounded")]
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+    (code, value)
+}
+
+/// The events of a watch, until it ends or `count` came.
+pub async fn events(client: &kube::Client, path: &str, count: usize) -> Vec<Value> {
+    let request = http::Request::builder().uri(path).body(Vec::new()).unwrap();
+    let mut lines = client.request_stream(request).await.unwrap().lines();
+    let mut seen = Vec::new();
+    while seen.len() < count
+        && let Some(line) = tokio::time::timeout(PATIENCE, lines.next()).await.expect("the watch is silent")
+    {
+        seen.push(serde_json::from_str(&line.unwrap()).unwrap());
+    }
+    seen
 }
 
 pub fn config(dir: &std::path::Path) -> Config {
@@ -75,6 +103,28 @@ impl Cluster {
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(parsed, &options).await.unwrap();
         kube::Client::try_from(config).unwrap()
+    }
+
+    /// A client over TLS with a token, or with nothing.
+    pub fn stranger(&self, token: Option<&str>) -> kube::Client {
+        let parsed = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).unwrap();
+        let ca = parsed.clusters[0].cluster.as_ref().unwrap().certificate_authority_data.clone().unwrap();
+        let pem = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, ca).unwrap();
+        let der = rustls_pki_types::CertificateDer::from_pem_slice(&pem).unwrap().to_vec();
+        let mut config = kube::Config::new(self.server.parse().unwrap());
+        config.root_cert = Some(vec![der]);
+        config.auth_info.token = token.map(|token| token.to_owned().into());
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// One request in-process: status and document.
+    pub async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        call(&self.client, method, path, "application/json", body).await
+    }
+
+    /// The same for a PATCH of a type.
+    pub async fn patch(&self, kind: &str, path: &str, body: Value) -> (u16, Value) {
+        call(&self.client, "PATCH", path, &format!("application/{kind}"), body).await
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -5,25 +5,44 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{success, text};
-use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{decode, read};
 use crate::apiserver::metadata::{self, is_terminating};
 use crate::apiserver::objects::Part;
+use crate::apiserver::{Api, Target};
 use crate::status::{FieldError, Status};
 
+/// `POST pods/NAME/binding`
 pub(super) async fn bind(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
     let binding = decode(&call.headers, &read(body).await?, "Binding")?;
-    let node = text(&binding, "/target/name").to_owned();
+    assign(api, call, &call.target, &binding).await
+}
+
+/// `POST bindings`, which names the pod in the body; none when the call is about something else.
+pub(in crate::apiserver) async fn binding(
+    api: &Api,
+    call: &Call,
+    binding: &Value,
+) -> Option<Result<Response, Status>> {
+    if !call.target.is_core("bindings") {
+        return None;
+    }
+    let pods = api.registry.resolve("", "v1", "pods")?;
+    let pod = Target::new(pods, &call.target.namespace, text(binding, "/metadata/name"));
+    Some(assign(api, call, &pod, binding).await)
+}
+
+async fn assign(api: &Api, call: &Call, target: &Target, binding: &Value) -> Result<Response, Status> {
+    let node = text(binding, "/target/name").to_owned();
     if node.is_empty() {
         let wrong = FieldError::required("target.name", "");
-        return Err(Status::invalid("", "Binding", &call.target.name, &[wrong]));
+        return Err(Status::invalid("", "Binding", &target.name, &[wrong]));
     }
-    let name = call.target.name.clone();
+    let name = target.name.clone();
     let dry_run = call.query.dry_run("CreateOptions")?;
     let refuse = |why: String| Err(Status::conflict("", "pods/binding", &name, &why));
     let bound = |pod: &Value| {
-        let uid = text(&binding, "/metadata/uid");
+        let uid = text(binding, "/metadata/uid");
         if !uid.is_empty() && uid != text(pod, "/metadata/uid") {
             return refuse(format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -49,6 +68,6 @@ pub(super) async fn bind(api: &Api, call: &Call, body: Body) -> Result<Response,
         pod["status"]["conditions"] = Value::Array(conditions);
         Ok(pod)
     };
-    api.modify(&call.target, Part::Whole, dry_run, bound).await?;
+    api.modify(target, Part::Whole, dry_run, bound).await?;
     Ok(success(call))
 }

@@ -7,6 +7,8 @@ mod scale;
 mod status;
 mod token;
 
+pub(super) use binding::binding;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;

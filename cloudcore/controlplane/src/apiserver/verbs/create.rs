@@ -9,6 +9,7 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{read, with_warnings};
 use crate::apiserver::show::{self, Shown};
+use crate::apiserver::subresources;
 use crate::status::Status;
 
 pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
@@ -19,6 +20,9 @@ pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> 
     let (object, warnings) = object(call, &body)?;
     if let Some(answer) = review::answer(api, call, &object) {
         return Ok(with_warnings(show::one(call, StatusCode::CREATED, Shown::Loose(answer)), &warnings));
+    }
+    if let Some(answer) = subresources::binding(api, call, &object).await {
+        return answer;
     }
     let dry_run = call.query.dry_run("CreateOptions")?;
     let created = api.create(&call.target, object, dry_run).await?;
