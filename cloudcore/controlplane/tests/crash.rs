@@ -91,7 +91,7 @@ async fn write(maps: &Api<ConfigMap>, name: &str, number: u64) {
         serde_json::from_value(json!({"metadata": metadata, "data": {"n": number.to_string()}})).unwrap()
     };
     let written = match maps.get_opt(name).await.unwrap() {
-        Some(_) if number % 7 == 0 => {
+        Some(_) if number.is_multiple_of(7) => {
             say(format!("try {name} gone"));
             maps.delete(name, &DeleteParams::default()).await.unwrap();
             return say(format!("ack {name} gone"));

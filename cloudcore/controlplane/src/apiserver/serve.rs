@@ -86,11 +86,16 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
             snapshot.resources.iter().any(|one| one.group == place.group && one.version == place.version);
         return if served { Err(Status::no_such_resource()) } else { Ok(nothing_here()) };
     };
-    // Objects in a namespace are never at the top, and the others never below one.
+    // Objects in a namespace are never at the top, though lists of them are; the others are never below a namespace.
+    let whole = place.namespace.is_empty();
     let misplaced =
-        resource.namespaced != !place.namespace.is_empty() && !(resource.namespaced && is_collection);
-    if misplaced && !(resource.plural == "namespaces" && resource.group.is_empty()) {
+        if resource.namespaced { whole && !is_collection } else { !whole && resource.plural != "namespaces" };
+    if misplaced {
         return Err(Status::no_such_resource());
+    }
+    let everywhere = whole && resource.namespaced && matches!(verb, "create" | "deletecollection");
+    if place.subresource.is_none() && (everywhere || !resource.verbs.contains(&verb)) {
+        return Err(Status::method_not_allowed());
     }
     let accept = Accept::negotiate(&parts.headers, &query)?;
     let target = Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default());

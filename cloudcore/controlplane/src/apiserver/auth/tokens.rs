@@ -73,11 +73,14 @@ pub(crate) struct Verified {
 /// Looks up whether what a token speaks for is still there.
 pub(crate) type Alive = Box<dyn Fn(&Verified) -> bool + Send + Sync>;
 
+/// User, uid and groups of whoever holds a token.
+type Holder = (String, String, Vec<String>);
+
 /// All tokens that are accepted.
 pub(crate) struct Tokens {
     signer: Signer,
     /// By digest, so that looking one up takes the same time whatever its beginning is.
-    fixed: HashMap<Vec<u8>, (String, String, Vec<String>)>,
+    fixed: HashMap<Vec<u8>, Holder>,
     alive: Alive,
 }
 
@@ -89,7 +92,7 @@ impl Tokens {
     }
 
     /// User, uid and groups of whoever holds `token`.
-    pub(crate) fn verify(&self, token: &str) -> Option<(String, String, Vec<String>)> {
+    pub(crate) fn verify(&self, token: &str) -> Option<Holder> {
         if let Some(known) = self.fixed.get(digest(&SHA256, token.as_bytes()).as_ref()) {
             return Some(known.clone());
         }
@@ -140,7 +143,7 @@ impl Tokens {
 }
 
 /// `token,user,uid,"group1,group2"`; the groups may be missing.
-fn parse_line(line: &str) -> Option<(Vec<u8>, (String, String, Vec<String>))> {
+fn parse_line(line: &str) -> Option<(Vec<u8>, Holder)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return None;

@@ -77,41 +77,34 @@ mod tests {
 
     use super::*;
 
-    fn parsed(path: &str) -> Option<(String, String, String, String, Option<String>, Option<String>)> {
+    /// Group, version, namespace, resource, name, subresource; with `-` for what is not there.
+    fn parsed(path: &str) -> Option<String> {
         let found = ResourcePath::parse(path)?;
-        Some((found.group, found.version, found.namespace, found.resource, found.name, found.subresource))
-    }
-
-    fn expect(
-        g: &str,
-        v: &str,
-        ns: &str,
-        r: &str,
-        name: &str,
-        sub: &str,
-    ) -> Option<(String, String, String, String, Option<String>, Option<String>)> {
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Some((g.into(), v.into(), ns.into(), r.into(), some(name), some(sub)))
+        let or = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let parts = [
+            or(&found.group),
+            found.version,
+            or(&found.namespace),
+            found.resource,
+            or(&found.name.unwrap_or_default()),
+            or(&found.subresource.unwrap_or_default()),
+        ];
+        Some(parts.join(" "))
     }
 
     #[test]
     fn every_form_of_path_is_understood() {
-        assert_eq!(parsed("/api/v1/pods"), expect("", "v1", "", "pods", "", ""));
-        assert_eq!(parsed("/api/v1/namespaces"), expect("", "v1", "", "namespaces", "", ""));
-        assert_eq!(parsed("/api/v1/namespaces/a"), expect("", "v1", "a", "namespaces", "a", ""));
-        assert_eq!(
-            parsed("/api/v1/namespaces/a/finalize"),
-            expect("", "v1", "a", "namespaces", "a", "finalize")
-        );
-        assert_eq!(parsed("/api/v1/namespaces/a/pods/"), expect("", "v1", "a", "pods", "", ""));
-        assert_eq!(
-            parsed("/apis/apps/v1/namespaces/a/deployments/d/scale"),
-            expect("apps", "v1", "a", "deployments", "d", "scale")
-        );
-        assert_eq!(
-            parsed("/api/v1/nodes/n%2Fx/proxy/a/b"),
-            expect("", "v1", "", "nodes", "n/x", "proxy/a/b")
-        );
+        for (path, expected) in [
+            ("/api/v1/pods", "- v1 - pods - -"),
+            ("/api/v1/namespaces", "- v1 - namespaces - -"),
+            ("/api/v1/namespaces/a", "- v1 a namespaces a -"),
+            ("/api/v1/namespaces/a/finalize", "- v1 a namespaces a finalize"),
+            ("/api/v1/namespaces/a/pods/", "- v1 a pods - -"),
+            ("/apis/apps/v1/namespaces/a/deployments/d/scale", "apps v1 a deployments d scale"),
+            ("/api/v1/nodes/n%2Fx/proxy/a/b", "- v1 - nodes n/x proxy/a/b"),
+        ] {
+            assert_eq!(parsed(path).as_deref(), Some(expected), "{path}");
+        }
         assert!(ResourcePath::parse("/api/v1/watch/pods").unwrap().watch);
         for none in [
             "/",
