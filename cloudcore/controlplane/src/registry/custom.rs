@@ -113,6 +113,11 @@ impl CustomKind {
         }
     }
 
+    /// The built-in types.
+    pub(super) fn types(&self) -> &Types {
+        &self.types
+    }
+
     pub(super) fn schema(&self) -> &Schema {
         &self.schema
     }

@@ -23,11 +23,16 @@ mod storage;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
+
 pub use custom::ScalePaths;
 pub use descriptor::{Descriptor, Subresource};
 pub use resource::Resource;
 
-use crate::schema::types::Types;
+use crate::schema::types::{RootSchema, Types};
 
 /// Every served resource. Cheap to clone; readers take a snapshot and never wait for a writer's work.
 #[derive(Clone)]
@@ -44,6 +49,14 @@ pub struct Snapshot {
     /// In discovery order: core first, then groups by preference, resources by name.
     pub resources: Vec<Arc<Resource>>,
 }
+
+/// What is sent to subresources and along with a DELETE: no resources of their own, but their types must be known.
+const BODIES: &[RootSchema] = &[
+    |generator| generator.subschema_for::<DeleteOptions>(),
+    |generator| generator.subschema_for::<Eviction>(),
+    |generator| generator.subschema_for::<Scale>(),
+    |generator| generator.subschema_for::<TokenRequest>(),
+];
 
 /// All built-in kinds: core first, then the groups in the order in which clients should prefer them.
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
@@ -71,7 +84,8 @@ fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
 impl Registry {
     /// The built-in kinds.
     pub fn new() -> Self {
-        let types = Arc::new(Types::compile(descriptors().map(|one| one.schema)));
+        let types =
+            Arc::new(Types::compile(descriptors().map(|one| one.schema).chain(BODIES.iter().copied())));
         let resources = descriptors()
             .filter_map(|descriptor| Resource::built_in(descriptor, &types))
             .map(Arc::new)

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::custom::{CustomKind, ScalePaths};
 use super::descriptor::{Descriptor, Subresource};
 use super::{meta, names};
+use crate::schema::protobuf::{self, ProtobufError};
 use crate::schema::types::{DecodeError, StructId, Types};
 use crate::schema::{Errors, Json, Path};
 use crate::status::FieldError;
@@ -133,6 +134,14 @@ impl Resource {
         match &self.behaviour {
             Behaviour::BuiltIn { types, root, .. } => Ok(types.decode(*root, object)?.unknown),
             Behaviour::Custom(custom) => custom.decode(object),
+        }
+    }
+
+    /// Reads a body in Kubernetes' protobuf encoding. The object may be of another built-in kind: options, or a subresource's body.
+    pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, ProtobufError> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { types, .. } => protobuf::decode(types, body),
+            Behaviour::Custom(custom) => protobuf::decode(custom.types(), body),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod custom;
 mod errors;
 mod json;
 mod path;
+pub mod protobuf;
 pub mod quantity;
 mod strict;
 pub mod types;

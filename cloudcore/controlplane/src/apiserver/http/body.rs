@@ -8,13 +8,18 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
+use crate::registry::Resource;
+use crate::schema::protobuf::ProtobufError;
 use crate::status::{Reason, Status};
 
 /// As in Kubernetes.
 const MAX: usize = 3 << 20;
 /// A client that sends slower than this holds its slot for nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
-const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const ACCEPTED: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+/// Custom resources have no protobuf form.
+const ACCEPTED_CUSTOM: &[&str] = &["application/json", "application/yaml"];
 
 /// The content types of PATCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +55,14 @@ pub(in crate::apiserver) fn media_type(headers: &HeaderMap) -> &str {
     }
 }
 
-/// The document in a body. `kind` says in errors what was expected.
-pub(in crate::apiserver) fn decode(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<Value, Status> {
+/// The document in a body. `kind` says in errors what was expected; `resource` is what the URL is about.
+pub(in crate::apiserver) fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    kind: &str,
+    resource: &Resource,
+) -> Result<Value, Status> {
+    let accepted = if resource.is_custom() { ACCEPTED_CUSTOM } else { ACCEPTED };
     let unreadable = |error: String| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {error}"
@@ -60,7 +71,13 @@ pub(in crate::apiserver) fn decode(headers: &HeaderMap, body: &[u8], kind: &str)
     let value = match media_type(headers) {
         "application/json" => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?,
         "application/yaml" => parse_yaml(body).map_err(unreadable)?,
-        _ => return Err(Status::unsupported_media_type(ACCEPTED)),
+        PROTOBUF => resource.decode_protobuf(body).map_err(|error| match error {
+            ProtobufError::UnknownKind { .. } => Status::unsupported_media_type(accepted),
+            error => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {error}"
+            )),
+        })?,
+        _ => return Err(Status::unsupported_media_type(accepted)),
     };
     match value {
         Value::Object(_) => Ok(value),
@@ -93,27 +110,44 @@ mod tests {
 
     use super::*;
 
+    fn pods() -> std::sync::Arc<Resource> {
+        thread_local! {
+            static PODS: std::sync::Arc<Resource> = crate::registry::Registry::new().resolve("", "v1", "pods").unwrap();
+        }
+        PODS.with(std::sync::Arc::clone)
+    }
+
     fn typed(kind: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())])
     }
 
     #[test]
     fn json_and_yaml_are_read_and_others_refused_with_what_would_do() {
-        assert_eq!(decode(&HeaderMap::new(), b"{\"a\":1}", "Pod").unwrap(), json!({"a": 1}));
-        assert_eq!(decode(&typed("application/yaml"), b"a: 1\n", "Pod").unwrap(), json!({"a": 1}));
-        let refused = decode(&typed("application/vnd.kubernetes.protobuf"), b"k8s\0", "Pod").unwrap_err();
+        assert_eq!(decode(&HeaderMap::new(), b"{\"a\":1}", "Pod", &pods()).unwrap(), json!({"a": 1}));
+        assert_eq!(decode(&typed("application/yaml"), b"a: 1\n", "Pod", &pods()).unwrap(), json!({"a": 1}));
+        let refused = decode(&typed("text/plain"), b"x", "Pod", &pods()).unwrap_err();
         assert_eq!(
             (refused.reason, refused.message.contains("application/json")),
             (Reason::UnsupportedMediaType, true)
         );
-        assert_eq!(decode(&HeaderMap::new(), b"[]", "Pod").unwrap_err().reason, Reason::BadRequest);
+        assert_eq!(decode(&HeaderMap::new(), b"[]", "Pod", &pods()).unwrap_err().reason, Reason::BadRequest);
+    }
+
+    #[test]
+    fn protobuf_is_read_as_the_kind_that_it_says() {
+        let body = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x05\x0a\x03\x0a\x01p";
+        let pod = decode(&typed("application/vnd.kubernetes.protobuf"), body, "Pod", &pods()).unwrap();
+        assert_eq!(pod, json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}));
+        let cut =
+            decode(&typed("application/vnd.kubernetes.protobuf"), &body[..12], "Pod", &pods()).unwrap_err();
+        assert_eq!(cut.reason, Reason::BadRequest);
     }
 
     #[test]
     fn a_bottomless_document_is_refused() {
         let deep = "[".repeat(100_000);
-        assert!(decode(&HeaderMap::new(), deep.as_bytes(), "Pod").is_err());
-        assert!(decode(&typed("application/yaml"), deep.as_bytes(), "Pod").is_err());
+        assert!(decode(&HeaderMap::new(), deep.as_bytes(), "Pod", &pods()).is_err());
+        assert!(decode(&typed("application/yaml"), deep.as_bytes(), "Pod", &pods()).is_err());
     }
 
     #[tokio::test]
@@ -126,8 +160,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&HeaderMap::new(), &body, "Pod");
-            let _ = decode(&typed("application/yaml"), &body, "Pod");
+            let _ = decode(&HeaderMap::new(), &body, "Pod", &pods());
+            let _ = decode(&typed("application/yaml"), &body, "Pod", &pods());
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::status::{FieldError, Status};
 
 /// `POST pods/NAME/binding`
 pub(super) async fn bind(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
-    let binding = decode(&call.headers, &read(body).await?, "Binding")?;
+    let binding = decode(&call.headers, &read(body).await?, "Binding", &call.target.resource)?;
     assign(api, call, &call.target, &binding).await
 }
 

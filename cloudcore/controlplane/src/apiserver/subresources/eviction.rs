@@ -11,7 +11,7 @@ use crate::apiserver::{Api, verbs};
 use crate::status::Status;
 
 pub(super) async fn evict(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
-    let eviction = decode(&call.headers, &read(body).await?, "Eviction")?;
+    let eviction = decode(&call.headers, &read(body).await?, "Eviction", &call.target.resource)?;
     let how = verbs::deletion(call, &eviction["deleteOptions"])?;
     api.remove(&call.target, &how).await?;
     Ok(success(call))

@@ -30,7 +30,11 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
             ]));
         }
     };
-    let sent = if patch.is_none() { decode(&call.headers, &body, "Scale")? } else { Value::Null };
+    let sent = if patch.is_none() {
+        decode(&call.headers, &body, "Scale", &call.target.resource)?
+    } else {
+        Value::Null
+    };
     let dry_run = call.query.dry_run("UpdateOptions")?;
     let resource = &call.target.resource;
     let scaled = |old: &Value| {

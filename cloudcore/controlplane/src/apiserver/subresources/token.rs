@@ -21,7 +21,7 @@ const YEAR: i64 = 365 * 24 * 3600;
 const PROJECTED: i64 = 3607;
 
 pub(super) async fn issue(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
-    let mut request = decode(&call.headers, &read(body).await?, "TokenRequest")?;
+    let mut request = decode(&call.headers, &read(body).await?, "TokenRequest", &call.target.resource)?;
     let account = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?.value();
     let asked = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     if asked < MIN_SECONDS {

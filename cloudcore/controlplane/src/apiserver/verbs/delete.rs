@@ -73,7 +73,11 @@ fn at(target: &Target, key: &Key) -> Target {
 
 /// `DeleteOptions` from the body or, without one, from the query.
 fn options(call: &Call, body: &[u8]) -> Result<Deletion, Status> {
-    let given = if body.is_empty() { Value::Null } else { decode(&call.headers, body, "DeleteOptions")? };
+    let given = if body.is_empty() {
+        Value::Null
+    } else {
+        decode(&call.headers, body, "DeleteOptions", &call.target.resource)?
+    };
     deletion(call, &given)
 }
 

@@ -39,7 +39,7 @@ fn selector(call: &Call) -> Result<Selector, Status> {
 
 /// The object in a body, of the kind that the URL is about; with what to warn about.
 pub(super) fn object(call: &Call, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let mut object = document(&call.headers, body, &call.target.resource.kind)?;
+    let mut object = document(&call.headers, body, &call.target.resource.kind, &call.target.resource)?;
     check_kind(&call.target, &mut object)?;
     let twice =
         if media_type(&call.headers) == "application/json" { duplicate_fields(body) } else { Vec::new() };
