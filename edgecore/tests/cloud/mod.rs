@@ -30,20 +30,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Upgraded};
 
-pub const NODE: &str = "edge1";
+pub(crate) const NODE: &str = "edge1";
 const SOON: Duration = Duration::from_secs(10);
 
 /// How the certificate service behaves.
 #[derive(Clone)]
-pub struct Service {
-    pub names: ServerNames,
+pub(crate) struct Service {
+    pub(crate) names: ServerNames,
     /// Its clock, seen from the test's.
-    pub clock: SignedDuration,
+    pub(crate) clock: SignedDuration,
     /// Answers this to every request for a certificate.
-    pub refusal: Option<(u16, &'static str)>,
+    pub(crate) refusal: Option<(u16, &'static str)>,
     /// How long a certificate of a node lives.
-    pub life: Duration,
-    pub dialect: Dialect,
+    pub(crate) life: Duration,
+    pub(crate) dialect: Dialect,
 }
 
 impl Default for Service {
@@ -59,30 +59,30 @@ impl Default for Service {
     }
 }
 
-pub struct Cloud {
-    pub authority: Arc<Authority>,
-    pub https: u16,
-    pub websocket: u16,
-    pub peers: mpsc::Receiver<Peer>,
+pub(crate) struct Cloud {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) https: u16,
+    pub(crate) websocket: u16,
+    pub(crate) peers: mpsc::Receiver<Peer>,
     service: Service,
     identity: Identity,
     tasks: TaskSet,
 }
 
 /// The cloud's end of one connection.
-pub struct Peer {
-    pub headers: hyper::HeaderMap,
+pub(crate) struct Peer {
+    pub(crate) headers: hyper::HeaderMap,
     socket: WebSocketStream<TlsStream<TcpStream>>,
     codec: Codec,
     heard: std::collections::VecDeque<Item>,
 }
 
-pub fn node() -> NodeName {
+pub(crate) fn node() -> NodeName {
     NODE.parse().unwrap()
 }
 
 impl Cloud {
-    pub async fn start(service: Service) -> Self {
+    pub(crate) async fn start(service: Service) -> Self {
         let there = Timestamp::now() + service.clock;
         let authority = Arc::new(Authority::generate(there).unwrap());
         let identity = authority.issue_server(&service.names, there).unwrap();
@@ -90,7 +90,7 @@ impl Cloud {
     }
 
     /// Ends all connections and comes back on the same ports with the same certificates.
-    pub async fn restart(self, away: Duration) -> Self {
+    pub(crate) async fn restart(self, away: Duration) -> Self {
         let Self { authority, https, websocket, service, identity, tasks, .. } = self;
         assert!(tasks.shutdown(SOON).await.stuck.is_empty());
         tokio::time::sleep(away).await;
@@ -119,12 +119,12 @@ impl Cloud {
         Self { authority, https, websocket, peers, service, identity, tasks }
     }
 
-    pub fn token(&self) -> JoinToken {
+    pub(crate) fn token(&self) -> JoinToken {
         self.authority.mint_token(Duration::from_secs(3600), None, Timestamp::now() + self.service.clock)
     }
 
     /// Settings of an edge that would join this cloud, with all files in `directory`.
-    pub fn settings(&self, directory: &Path, token: &str) -> Settings {
+    pub(crate) fn settings(&self, directory: &Path, token: &str) -> Settings {
         let mut config = EdgeCore::default();
         config.modules.edged.hostname_override = NODE.into();
         let hub = &mut config.modules.edge_hub;
@@ -143,24 +143,34 @@ impl Cloud {
     }
 
     /// The next edge that connects.
-    pub async fn peer(&mut self) -> Peer {
+    pub(crate) async fn peer(&mut self) -> Peer {
         tokio::time::timeout(SOON, self.peers.recv()).await.expect("no edge connects").unwrap()
     }
 }
 
 impl Peer {
-    pub async fn say(&mut self, items: &[Item]) {
+    pub(crate) async fn say(&mut self, items: &[Item]) {
         for frame in self.codec.encode(items).unwrap() {
             self.socket.send(frame).await.unwrap();
         }
     }
 
-    pub async fn say_frame(&mut self, frame: Frame) {
+    pub(crate) async fn say_frame(&mut self, frame: Frame) {
         self.socket.send(frame).await.unwrap();
     }
 
+    /// The next message of KubeEdge's dialect as the JSON that it is on the wire.
+    pub(crate) async fn hear_json(&mut self) -> serde_json::Value {
+        loop {
+            let frame = tokio::time::timeout(SOON, self.socket.next()).await.expect("the edge is silent");
+            if let Frame::Text(text) = frame.expect("the edge hung up").unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
     /// The next item, whatever it is; `None` when the edge hung up.
-    pub async fn hear(&mut self) -> Option<Item> {
+    pub(crate) async fn hear(&mut self) -> Option<Item> {
         loop {
             if let Some(item) = self.heard.pop_front() {
                 return Some(item);
@@ -172,7 +182,7 @@ impl Peer {
     }
 
     /// The next item that `pick` takes; others are passed over.
-    pub async fn hear_that<T>(&mut self, mut pick: impl FnMut(Item) -> Option<T>) -> T {
+    pub(crate) async fn hear_that<T>(&mut self, mut pick: impl FnMut(Item) -> Option<T>) -> T {
         loop {
             if let Some(found) = pick(self.hear().await.expect("the edge hung up")) {
                 return found;
@@ -182,14 +192,14 @@ impl Peer {
 }
 
 /// An edge's link and store, and what it takes to stop them.
-pub struct Edge {
-    pub hub: edgehub::Handle,
-    pub store: metamanager::Handle,
+pub(crate) struct Edge {
+    pub(crate) hub: edgehub::Handle,
+    pub(crate) store: metamanager::Handle,
     tasks: TaskSet,
 }
 
 impl Edge {
-    pub async fn start(settings: Settings, directory: &Path) -> Self {
+    pub(crate) async fn start(settings: Settings, directory: &Path) -> Self {
         let tasks = TaskSet::new("edge");
         let (hub, link) = edgehub::channel();
         let store_settings = metamanager::Settings::new(directory.join("edgecore.db"), NODE);
@@ -199,7 +209,7 @@ impl Edge {
         Self { hub, store, tasks }
     }
 
-    pub async fn connected(&self) -> Connection {
+    pub(crate) async fn connected(&self) -> Connection {
         let mut connection = self.hub.connection();
         let up = connection.wait_for(|connection| connection.is_up());
         match tokio::time::timeout(SOON, up).await {
@@ -208,7 +218,7 @@ impl Edge {
         }
     }
 
-    pub async fn disconnected(&self) {
+    pub(crate) async fn disconnected(&self) {
         let mut connection = self.hub.connection();
         tokio::time::timeout(SOON, connection.wait_for(|connection| !connection.is_up()))
             .await
@@ -216,14 +226,14 @@ impl Edge {
             .unwrap();
     }
 
-    pub async fn trouble(&self) -> String {
+    pub(crate) async fn trouble(&self) -> String {
         let mut trouble = self.hub.trouble();
         let told =
             tokio::time::timeout(SOON, trouble.wait_for(Option::is_some)).await.expect("no trouble").unwrap();
         told.clone().unwrap()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         assert_eq!(self.tasks.shutdown(SOON).await, tasks::Report::default());
     }
 }

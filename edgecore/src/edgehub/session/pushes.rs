@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use proto::answer;
-use proto::message::{Group, Message, Operation};
+use proto::message::{Group, Message, Operation, Source};
 use proto::resource::{Resource, ResourceKind};
 use proto::session::{Ack, Item, Outcome};
 
@@ -44,7 +44,7 @@ impl Pushes {
         {
             self.bytes -= message.content.get().len();
             let answer = ticket.map(|ticket| (ticket, message.clone()));
-            self.storing.push((Ack::of(&message, Outcome::Done), answer));
+            self.storing.push((acknowledgement(&message), answer));
             group.push(message);
         }
         out.push(Output::Store(group));
@@ -61,6 +61,17 @@ impl Pushes {
             }
         }
     }
+}
+
+/// KubeEdge's edge confirms that a device comes or goes in its twin module's name, and so do we to its cloud.
+fn acknowledgement(message: &Message) -> Ack {
+    let mut ack = Ack::of(message, Outcome::Done);
+    let comes_or_goes = matches!(message.route.operation, Operation::Insert | Operation::Delete);
+    if comes_or_goes && message.route.source == Source::DeviceController {
+        ack.route.source = Source::Meta;
+        ack.route.group = Group::Twin;
+    }
+    ack
 }
 
 /// Answers that bring an object which the cloud then tracks as held by this node. Failures and empty
