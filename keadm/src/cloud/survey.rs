@@ -31,14 +31,16 @@ pub(crate) struct Survey {
 /// Asks everything that can be asked without a certificate and collects every problem.
 pub(crate) async fn survey(questions: &Questions<'_>) -> Survey {
     let mut survey = Survey::default();
-    if let Err(error) = connect::speaks_tls(questions.hub).await {
+    let (hub, ca) =
+        tokio::join!(connect::speaks_tls(questions.hub), fetch_untrusted(questions.https, "/ca.crt"));
+    if let Err(error) = hub {
         survey.problems.push(unreachable(questions.hub, "the websocket", &error, "--cloudcore-ipport"));
         // The same cause would only be told twice.
         if matches!(error, ConnectError::Name(..)) {
             return survey;
         }
     }
-    match fetch_untrusted(questions.https, "/ca.crt").await {
+    match ca {
         Err(error) => {
             survey.problems.push(unreachable(questions.https, "certificates", &error, "--certport"))
         }

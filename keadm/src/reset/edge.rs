@@ -4,7 +4,7 @@ use super::Removal;
 use crate::{
     cri::Runtime,
     document,
-    host::{mounts, process},
+    host::{cgroups, mounts, process},
     layout::Layout,
     problem::Problem,
     progress::Progress,
@@ -23,6 +23,7 @@ pub(super) struct Edge {
     pods: Vec<(String, String)>,
     pod_logs: PathBuf,
     mounts: Vec<PathBuf>,
+    cgroups: Vec<PathBuf>,
     files: Removal,
 }
 
@@ -33,6 +34,8 @@ pub(super) async fn find(layout: &Layout, endpoint: Option<&str>) -> Option<Edge
     let configured = document::text(&config, &format!("{kubelet}.containerRuntimeEndpoint"));
     let pod_logs = document::text(&config, &format!("{kubelet}.podLogsDir"));
     let endpoint = endpoint.or(configured).unwrap_or(DEFAULT_RUNTIME).to_owned();
+    let cgroup_root = document::text(&config, &format!("{kubelet}.cgroupRoot")).unwrap_or("/");
+    let cgroups = cgroups::of_pods(cgroup_root);
     let state = document::text(&config, "modules.edged.rootDirectory")
         .map_or_else(|| layout.kubelet_state(), PathBuf::from);
     let running = running(layout).await;
@@ -55,7 +58,7 @@ pub(super) async fn find(layout: &Layout, endpoint: Option<&str>) -> Option<Edge
         })
         .collect();
     let pod_logs = PathBuf::from(pod_logs.unwrap_or("/var/log/pods"));
-    Some(Edge { running, endpoint, runtime, pods, pod_logs, mounts: mounts::below(&state), files })
+    Some(Edge { running, endpoint, runtime, pods, pod_logs, mounts: mounts::below(&state), cgroups, files })
 }
 
 async fn running(layout: &Layout) -> Vec<String> {
@@ -124,6 +127,9 @@ impl Edge {
             }
         }
         problems.extend(self.remove_pods(progress).await);
+        for group in &self.cgroups {
+            cgroups::remove_empty(group);
+        }
         progress.step("removing files");
         problems.extend(self.files.run());
         problems
