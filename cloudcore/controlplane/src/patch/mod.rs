@@ -71,7 +71,7 @@ pub enum PatchError {
 
 impl PatchError {
     /// The answer to the client.
-    pub fn status(&self, _: &Resource, _: &str) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             PatchError::Malformed(text) => Status::bad_request(text.clone()),
             // No details: kubectl would print them instead of the message.

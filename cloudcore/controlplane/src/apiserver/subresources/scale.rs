@@ -39,8 +39,9 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
     let resource = &call.target.resource;
     let scaled = |old: &Value| {
         let scale = match patch {
-            Some(kind) => patch::apply(kind, resource, &scale_of(old), &body)
-                .map_err(|error| error.status(resource, &call.target.name))?,
+            Some(kind) => {
+                patch::apply(kind, resource, &scale_of(old), &body).map_err(|error| error.status())?
+            }
             None => sent.clone(),
         };
         let replicas = match &scale["spec"]["replicas"] {

@@ -61,8 +61,7 @@ pub(in crate::apiserver) async fn patched(
 }
 
 fn applied(call: &Call, kind: PatchType, old: &Value, body: &[u8]) -> Result<Value, Status> {
-    let Target { resource, name, .. } = &call.target;
-    patch::apply(kind, resource, old, body).map_err(|error| error.status(resource, name))
+    patch::apply(kind, &call.target.resource, old, body).map_err(|error| error.status())
 }
 
 /// The result of a patch must be an object of the kind. Unknown fields are refused with 422 here: the patch is wrong, not the body.
