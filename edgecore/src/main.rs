@@ -10,7 +10,8 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use edgecore::edged::node::{self, NodeSettings, RuntimeHealth};
 use edgecore::edgehub::{self, Hub, Outbox};
-use edgecore::{devicetwin, eventbus, health, lock, metamanager};
+use edgecore::eventbus::{self, EventBus};
+use edgecore::{devicetwin, health, lock, metamanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -140,14 +141,14 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         node::run(settings.node, hub.clone(), store.clone(), health, &node_tasks);
     }
     if config.modules.device_twin.enable {
-        let (mouth, ear) = eventbus::voice();
+        let bus = EventBus::new(settings.mqtt);
+        let voice = Arc::new(bus.publisher());
         let connection = Some(hub.connection());
         let twins =
-            devicetwin::open(settings.twins, Some(store.clone()), connection, Arc::new(mouth), &twin_tasks)
-                .await?;
+            devicetwin::open(settings.twins, Some(store.clone()), connection, voice, &twin_tasks).await?;
         outboxes.push(Arc::new(twins.clone()));
         if config.modules.event_bus.enable {
-            eventbus::start(settings.mqtt, ear, twins, &mqtt_tasks).await?;
+            bus.start(twins, &mqtt_tasks).await?;
         }
     }
     if config.modules.edge_hub.enable {
@@ -193,9 +194,8 @@ fn log(verbosity: u8) {
         4 | 5 => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn,rumqttd=warn"))
-    });
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,147 +1,172 @@
-//! A broker that somebody else runs, such as mosquitto on the same box.
-//!
-//! The session is kept by the broker while edgecore is away, and a message is acknowledged to it only when
-//! devicetwin has it on disk.
+//! A client of an external broker: subscribes to what devices say, acknowledges it when it is on disk, publishes answers.
 
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesOrdered};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
-use tasks::{Backoff, Restart, TaskSet};
-use tokio::{sync::oneshot, time::sleep};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter};
+use tasks::Backoff;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{
-    settings::External,
-    topic::{self, SUBSCRIPTIONS},
-};
-use crate::devicetwin::{self, Verdict};
+use super::publisher::Outgoing;
+use super::{settings, sink, topic};
+use crate::devicetwin;
 
-/// Requests of ours that wait for the connection; the newest are dropped when it is full.
-const QUEUE: usize = 1024;
-/// Messages that wait for the disk; then no more are read.
-const WAITING: usize = 256;
-/// The longest packet, in and out.
-const PACKET: usize = 1024 * 1024;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Messages on their way to the broker; who comes when it is full is dropped, with a count.
+pub(super) const QUEUE: usize = 1024;
+/// Publishes of ours that the broker has not acknowledged.
+const IN_FLIGHT: u16 = 100;
+/// Requests to the client's own loop.
+const REQUESTS: usize = 256;
+/// Messages of the broker whose outcome is awaited. Brokers keep fewer in flight; QoS 0 beyond it is dropped.
+const AWAITED: usize = 1024;
+/// Longest packet either way.
+const LONGEST: usize = 256 * 1024 + 1024;
 
-/// Publishes what this node says.
-pub(super) struct Publisher {
-    client: AsyncClient,
-    qos: QoS,
-    retain: bool,
+/// The client, from start to shutdown. Reconnects with back-off, and subscribes anew.
+pub(super) struct External {
+    pub(super) address: settings::External,
+    pub(super) twins: devicetwin::Handle,
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    /// Answers that found no room.
+    pub(super) lost: Arc<AtomicU64>,
 }
 
-impl Publisher {
-    pub(super) fn publish(&self, topic: &str, payload: &Bytes) {
-        // While the broker is away the queue fills; what does not fit is old news by the time it is back.
-        if self.client.try_publish(topic, self.qos, self.retain, payload.clone()).is_err() {
-            warn!(topic, "answer dropped, the external broker does not keep up");
-        }
-    }
+/// A message that the store has, or has not.
+struct Settled {
+    /// The connection that it came on: an acknowledgement on another would name another message.
+    connection: u64,
+    publish: Publish,
+    stored: bool,
 }
 
-/// Connects, and connects again, on `tasks`.
-pub(super) fn start(settings: External, twins: devicetwin::Handle, tasks: &TaskSet) -> Publisher {
-    let mut options = MqttOptions::new(&settings.client, &settings.host, settings.port);
-    options.set_keep_alive(KEEP_ALIVE).set_clean_session(false).set_manual_acks(true);
-    options.set_max_packet_size(PACKET, PACKET);
-    if let Some((name, password)) = &settings.login {
-        options.set_credentials(name, password);
-    }
-    let (client, events) = AsyncClient::new(options, QUEUE);
-    let qos = match settings.qos {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    };
-    let publisher = Publisher { client: client.clone(), qos, retain: settings.retain };
-    let broker = format!("{}:{}", settings.host, settings.port);
-    let link = std::sync::Arc::new(tokio::sync::Mutex::new(Link { client, events, twins, broker }));
-    tasks.spawn("external broker", Restart::on_failure(), move |token| {
-        let link = std::sync::Arc::clone(&link);
-        async move {
-            token.run_until_cancelled(link.lock().await.run()).await;
-            Ok::<(), Infallible>(())
-        }
-    });
-    publisher
-}
-
-struct Link {
-    client: AsyncClient,
-    events: EventLoop,
-    twins: devicetwin::Handle,
-    broker: String,
-}
-
-impl Link {
-    async fn run(&mut self) {
-        let mut pauses = Backoff::default();
-        let mut waiting = FuturesOrdered::new();
-        let mut lost = false;
+impl External {
+    pub(super) async fn run(&mut self, token: CancellationToken) -> Result<(), Infallible> {
+        let mut backoff = Backoff::default();
+        let (client, mut events) = self.client();
+        let (arrived, mut arrivals) = mpsc::channel::<(u64, Publish)>(AWAITED);
+        let (settle, mut settled) = mpsc::channel::<Settled>(AWAITED);
+        let twins = self.twins.clone();
+        // Handing over may wait for the store; the connection's own loop must not.
+        let hand_over = async move {
+            let mut waiting = FuturesOrdered::new();
+            loop {
+                tokio::select! {
+                    Some(done) = waiting.next() => {
+                        if settle.send(done).await.is_err() {
+                            break;
+                        }
+                    }
+                    arrived = arrivals.recv(), if waiting.len() < AWAITED => {
+                        let Some((connection, publish)) = arrived else { break };
+                        let verdict = match topic::request(&publish.topic, publish.payload.clone()) {
+                            Some(request) => Some(twins.submit(request).await),
+                            None => None,
+                        };
+                        waiting.push_back(async move {
+                            let stored = match verdict {
+                                Some(verdict) => sink::may_acknowledge(verdict).await,
+                                None => true,
+                            };
+                            Settled { connection, publish, stored }
+                        });
+                    }
+                }
+            }
+        };
+        tokio::pin!(hand_over);
+        let mut connection = 0u64;
+        let mut connected = false;
+        let mut retry_at: Option<tokio::time::Instant> = None;
+        // While the store takes nothing, each new connection only brings the same messages: the pauses grow.
+        let mut unstored = false;
         loop {
             tokio::select! {
-                Some((publish, verdict)) = waiting.next(), if !waiting.is_empty() => {
-                    self.settle(&publish, verdict).await;
+                () = token.cancelled() => {
+                    let _ = client.try_disconnect();
+                    return Ok(());
                 }
-                event = self.events.poll(), if waiting.len() < WAITING => match event {
+                () = &mut hand_over => return Ok(()),
+                Some(done) = settled.recv() => {
+                    if done.connection != connection || !connected {
+                        continue;
+                    }
+                    unstored = !done.stored;
+                    if done.stored {
+                        if done.publish.qos != QoS::AtMostOnce {
+                            let _ = client.try_ack(&done.publish);
+                        }
+                    } else {
+                        // Only a new connection makes the broker send it again.
+                        warn!("a device's message was not stored: reconnecting so that the broker sends it again");
+                        let _ = client.try_disconnect();
+                    }
+                }
+                Some(message) = self.outgoing.recv(), if connected => {
+                    let Outgoing { topic, payload } = message;
+                    if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                event = poll(&mut events, retry_at) => match event {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        info!(broker = %self.broker, "connected to the external MQTT broker");
-                        pauses.reset();
-                        lost = false;
-                        self.subscribe();
+                        connection += 1;
+                        connected = true;
+                        retry_at = None;
+                        if !unstored {
+                            backoff.reset();
+                        }
+                        info!(host = self.address.host, port = self.address.port, "connected to the external MQTT broker");
+                        let filters = topic::SUBSCRIPTIONS.iter();
+                        let filters = filters.map(|filter| SubscribeFilter::new((*filter).to_owned(), QoS::AtLeastOnce));
+                        let _ = client.try_subscribe_many(filters);
                     }
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
-                        if let Some(request) = topic::request(&publish.topic, &publish.payload) {
-                            let verdict = self.twins.submit(request).await;
-                            waiting.push_back(settled(publish, verdict));
-                        } else {
-                            self.client.try_ack(&publish).ok();
-                        }
+                        // Full only if the store stands still: what has a QoS comes again with the next connection.
+                        let _ = arrived.try_send((connection, publish));
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        if !std::mem::replace(&mut lost, true) {
-                            warn!(
-                                broker = %self.broker, %error,
-                                "external MQTT broker cannot be reached, trying again; is it running, and is \
-                                 modules.eventBus.mqttServerExternal right?"
-                            );
+                        if connected {
+                            warn!("the external MQTT broker is gone: {error}");
                         }
-                        sleep(pauses.pause()).await;
+                        connected = false;
+                        retry_at = Some(tokio::time::Instant::now() + backoff.pause());
                     }
                 }
             }
         }
     }
 
-    /// The broker keeps subscriptions with the session, but it may have lost both.
-    fn subscribe(&self) {
-        for filter in SUBSCRIPTIONS {
-            if self.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
-                warn!(filter, "not subscribed, too many requests wait for the external broker");
-            }
+    fn client(&self) -> (AsyncClient, EventLoop) {
+        let settings::External { host, port, client, login } = &self.address;
+        let mut options = MqttOptions::new(client, host, *port);
+        options
+            .set_keep_alive(Duration::from_secs(30))
+            // The broker keeps what was not acknowledged while we are away.
+            .set_clean_session(false)
+            .set_manual_acks(true)
+            .set_inflight(IN_FLIGHT)
+            .set_max_packet_size(LONGEST, LONGEST);
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password);
         }
-    }
-
-    async fn settle(&mut self, publish: &Publish, verdict: Verdict) {
-        match verdict {
-            Verdict::Done => {
-                self.client.try_ack(publish).ok();
-            }
-            Verdict::NotStored => {
-                // Without an acknowledgement the broker sends it again on the next connection.
-                warn!(topic = publish.topic, "message not stored, asking the external broker for it again");
-                self.events.clean();
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
+        AsyncClient::new(options, REQUESTS)
     }
 }
 
-async fn settled(publish: Publish, verdict: oneshot::Receiver<Verdict>) -> (Publish, Verdict) {
-    let verdict = verdict.await.unwrap_or(Verdict::NotStored);
-    (publish, verdict)
+/// The next event; after a failure only once the pause is over.
+async fn poll(
+    events: &mut EventLoop,
+    retry_at: Option<tokio::time::Instant>,
+) -> Result<Event, rumqttc::ConnectionError> {
+    if let Some(at) = retry_at {
+        tokio::time::sleep_until(at).await;
+    }
+    events.poll().await
 }

@@ -1,114 +1,88 @@
-//! MQTT: sensors and applications on one side, the twins on the other.
+//! MQTT: the embedded broker, a client of an external one, or both, as KubeEdge's `mqttMode` says.
 //!
-//! Owns: the embedded broker ([`broker`]) or the connection to an external one ([`external`]), and what topics mean
-//! ([`topic`]). May call: devicetwin, which decides and answers. Called by: devicetwin, through [`Mouth`], to speak.
-//!
-//! A publish that must not be lost is acknowledged to its sender (PUBACK, PUBREC) only when devicetwin has it on
-//! disk. Messages of one client are handed over in the order in which they came.
+//! Owns: brokers, clients and topics. May call: devicetwin, with what devices say. Called by: devicetwin, which speaks
+//! through the [`Publisher`]. A device's message is acknowledged to it only after devicetwin has it on disk.
 
-mod broker;
+pub mod broker;
 mod external;
+mod publisher;
 mod settings;
-mod topic;
+mod sink;
+pub mod topic;
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tasks::{Restart, TaskSet};
 use tokio::sync::{Mutex, mpsc};
-use tracing::warn;
 
-pub use broker::ListenError;
+pub use publisher::Publisher;
 pub use settings::{Settings, SettingsError};
 
-use crate::devicetwin::{self, Voice, engine::Notice};
+use crate::devicetwin;
+use broker::{Broker, Limits, ListenError, Router};
+use external::External;
+use publisher::{Internal, Outgoing};
+use sink::Twins;
 
-/// Notices that wait to be published. When devices cause more than brokers take, the newest are dropped, counted.
-const NOTICES: usize = 4096;
-
-/// What devicetwin speaks with.
+/// The brokers, before they run. Made first, because the twins need its [`Publisher`] and it needs the twins.
 #[derive(Debug)]
-pub struct Mouth {
-    notices: mpsc::Sender<Notice>,
-    dropped: AtomicU64,
+pub struct EventBus {
+    publisher: Publisher,
+    internal: Option<SocketAddr>,
+    external: Option<(settings::External, mpsc::Receiver<Outgoing>)>,
 }
 
-/// The other end of a [`Mouth`], for [`start`].
-#[derive(Debug)]
-pub struct Ear(mpsc::Receiver<Notice>);
-
-/// A mouth and its ear. Apart, because devicetwin speaks through eventbus and eventbus asks devicetwin: both are
-/// wired before either runs.
-#[must_use]
-pub fn voice() -> (Mouth, Ear) {
-    let (notices, queue) = mpsc::channel(NOTICES);
-    (Mouth { notices, dropped: AtomicU64::new(0) }, Ear(queue))
-}
-
-impl Voice for Mouth {
-    fn say(&self, notice: &Notice) {
-        if self.notices.try_send(notice.clone()).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            if dropped.is_power_of_two() {
-                warn!(dropped, "answers to devices dropped, the broker does not keep up");
-            }
+impl EventBus {
+    /// Nothing is bound or connected yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let internal = settings.internal.map(|internal| {
+            let limits = Limits { offline_messages: internal.offline_messages, ..Limits::default() };
+            Internal { router: Router::new(limits), qos: internal.qos, retain: internal.retain }
+        });
+        let (sender, receiver) = mpsc::channel(external::QUEUE);
+        let publisher = Publisher {
+            node: settings.node.into(),
+            internal,
+            external: settings.external.as_ref().map(|_| sender),
+            lost: Arc::default(),
+        };
+        Self {
+            publisher,
+            internal: settings.internal.map(|internal| internal.address),
+            external: settings.external.map(|external| (external, receiver)),
         }
     }
-}
 
-/// Starts the brokers of `settings` on `tasks`. Devices' requests go to `twins`; what `ear` hears is published.
-///
-/// # Errors
-/// When the embedded broker cannot listen.
-pub async fn start(
-    settings: Settings,
-    ear: Ear,
-    twins: devicetwin::Handle,
-    tasks: &TaskSet,
-) -> Result<(), ListenError> {
-    let mut outlets = Vec::new();
-    if let Some(address) = settings.internal {
-        outlets.push(Outlet::Embedded(broker::start(address, twins.clone(), tasks).await?));
+    /// For devicetwin to speak through.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
     }
-    if let Some(external) = settings.external.clone() {
-        outlets.push(Outlet::External(external::start(external, twins, tasks)));
-    }
-    let node = settings.node;
-    // The queue outlives a panic of one run; only one run at a time holds it.
-    let speaker = Arc::new(Mutex::new((ear.0, outlets)));
-    tasks.spawn("publish", Restart::on_failure(), move |token| {
-        let (speaker, node) = (Arc::clone(&speaker), node.clone());
-        async move {
-            let mut speaker = speaker.lock().await;
-            let (ear, outlets) = &mut *speaker;
-            while let Some(Some(notice)) = token.run_until_cancelled(ear.recv()).await {
-                let topic = topic::of(&notice.to, &node);
-                for outlet in &mut *outlets {
-                    outlet.publish(&topic, &notice).await;
-                }
-            }
-            Ok::<(), Infallible>(())
-        }
-    });
-    Ok(())
-}
 
-/// Where notices are published.
-enum Outlet {
-    Embedded(broker::Publisher),
-    External(external::Publisher),
-}
-
-impl Outlet {
-    async fn publish(&mut self, topic: &str, notice: &Notice) {
-        match self {
-            Self::Embedded(broker) => broker.publish(topic, &notice.payload).await,
-            Self::External(broker) => broker.publish(topic, &notice.payload),
+    /// Binds the embedded broker, connects to the external one, and serves both on `tasks`. An external broker that is
+    /// away is no error. The address is where the embedded broker listens.
+    pub async fn start(
+        self,
+        twins: devicetwin::Handle,
+        tasks: &TaskSet,
+    ) -> Result<Option<SocketAddr>, ListenError> {
+        if let Some((address, outgoing)) = self.external {
+            let lost = Arc::clone(&self.publisher.lost);
+            let external = External { address, twins: twins.clone(), outgoing, lost };
+            let external = Arc::new(Mutex::new(external));
+            tasks.spawn("external", Restart::on_failure(), move |token| {
+                let external = Arc::clone(&external);
+                async move { external.lock().await.run(token).await }
+            });
         }
+        let (Some(address), Some(internal)) = (self.internal, self.publisher.internal) else {
+            return Ok(None);
+        };
+        let broker = Broker::bind(address, internal.router).await?;
+        let bound = broker.address().ok();
+        broker.serve(Twins(twins), tasks);
+        Ok(bound)
     }
 }

@@ -1,19 +1,35 @@
+//! `modules.eventBus` of edgecore.yaml, checked.
+
 use std::net::SocketAddr;
 
 use proto::config::{EventBus, MqttMode};
+use rumqttc::QoS;
 
 /// What the operator says about MQTT.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The name of this node.
     pub node: String,
-    /// Where the embedded broker listens, if it runs.
-    pub internal: Option<SocketAddr>,
+    /// The embedded broker, if it runs.
+    pub internal: Option<Internal>,
     /// The external broker, if one is used.
     pub external: Option<External>,
 }
 
-/// A broker that somebody else runs.
+/// The broker in this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Internal {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Quality of what we publish there.
+    pub qos: QoS,
+    /// Whether what we publish there is kept for later subscribers.
+    pub retain: bool,
+    /// Messages kept for a client that is away.
+    pub offline_messages: usize,
+}
+
+/// A broker that somebody else runs. What we publish there has QoS 1 and is never retained, as KubeEdge does it.
 #[derive(Clone, Debug)]
 pub struct External {
     /// Host name or address.
@@ -24,10 +40,6 @@ pub struct External {
     pub client: String,
     /// Name and password, if it wants them.
     pub login: Option<(String, String)>,
-    /// Quality of what we publish: 0, 1 or 2.
-    pub qos: u8,
-    /// Whether what we publish is kept for later subscribers.
-    pub retain: bool,
 }
 
 /// A setting that makes no sense.
@@ -43,6 +55,9 @@ pub enum SettingsError {
         /// What is wrong.
         what: &'static str,
     },
+    /// No quality of service.
+    #[error("modules.eventBus.mqttQOS: {0} is none of 0, 1, 2")]
+    Qos(u8),
     /// TLS is asked for.
     #[error(
         "modules.eventBus.eventBusTLS.enable: TLS to an external broker is not supported; use a broker on this \
@@ -64,10 +79,25 @@ impl Settings {
         };
         Ok(Self {
             node: node.to_owned(),
-            internal: embedded.then(|| internal(&config.mqtt_server_internal)).transpose()?,
+            internal: embedded.then(|| inside(config)).transpose()?,
             external: external.then(|| outside(config, node)).transpose()?,
         })
     }
+}
+
+fn inside(config: &EventBus) -> Result<Internal, SettingsError> {
+    let qos = match config.mqtt_qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        2 => QoS::ExactlyOnce,
+        other => return Err(SettingsError::Qos(other)),
+    };
+    Ok(Internal {
+        address: internal(&config.mqtt_server_internal)?,
+        qos,
+        retain: config.mqtt_retain,
+        offline_messages: usize::try_from(config.mqtt_session_queue_size).unwrap_or(usize::MAX),
+    })
 }
 
 fn internal(text: &str) -> Result<SocketAddr, SettingsError> {
@@ -95,8 +125,6 @@ fn outside(config: &EventBus, node: &str) -> Result<External, SettingsError> {
         client,
         login: (!config.mqtt_username.is_empty())
             .then(|| (config.mqtt_username.clone(), config.mqtt_password.clone())),
-        qos: config.mqtt_qos,
-        retain: config.mqtt_retain,
     })
 }
 

@@ -1,22 +1,25 @@
-//! The topics of devices (KubeEdge v1.23 `edge/pkg/eventbus`): text on the outside, types inside.
+//! KubeEdge's topics, split by position: which request a message is, and where an answer goes.
 
 use bytes::Bytes;
 
 use crate::devicetwin::engine::{Channel, DeviceId, Request, Verb};
 
-const DEVICES: &str = "$hw/events/device/";
-const NODES: &str = "$hw/events/node/";
+const DEVICE: &str = "$hw/events/device/";
+const NODE: &str = "$hw/events/node/";
 
-/// What an external broker is asked for.
-pub(super) const SUBSCRIPTIONS: [&str; 3] = [
-    "$hw/events/device/+/+/twin/+",
+/// What an external broker is asked for. The embedded one sees everything anyway.
+pub(super) const SUBSCRIPTIONS: &[&str] = &[
+    "$hw/events/device/+/+/twin/get",
+    "$hw/events/device/+/+/twin/update",
+    "$hw/events/device/+/+/twin/cloud_updated",
     "$hw/events/device/+/+/state/update",
     "$hw/events/node/+/membership/get",
 ];
 
-/// The request that a message on `topic` is, or `None` when the topic is nobody's here.
-pub(super) fn request(topic: &str, payload: &Bytes) -> Option<Request> {
-    if let Some(rest) = topic.strip_prefix(DEVICES) {
+/// The request that a message on `topic` is; `None` for topics that are not ours to serve.
+#[must_use]
+pub fn request(topic: &str, payload: Bytes) -> Option<Request> {
+    if let Some(rest) = topic.strip_prefix(DEVICE) {
         let (namespace, rest) = rest.split_once('/')?;
         let (name, verb) = rest.split_once('/')?;
         let verb = match verb {
@@ -26,24 +29,25 @@ pub(super) fn request(topic: &str, payload: &Bytes) -> Option<Request> {
             "state/update" => Verb::StateUpdate,
             _ => return None,
         };
-        let device = DeviceId::new(namespace, name).ok()?;
-        return Some(Request::Device { device, verb, payload: payload.clone() });
+        return Some(Request::Device { device: DeviceId::new(namespace, name).ok()?, verb, payload });
     }
-    // KubeEdge does not look at the node's name either, and answers with its own.
-    let (_, verb) = topic.strip_prefix(NODES)?.split_once('/')?;
-    (verb == "membership/get").then(|| Request::Membership { payload: payload.clone() })
+    // KubeEdge does not look at the node's name either: the answer carries the right one.
+    let (node, verb) = topic.strip_prefix(NODE)?.split_once('/')?;
+    (verb == "membership/get" && !node.is_empty()).then_some(Request::Membership { payload })
 }
 
-/// Where `node` publishes what belongs on `channel`.
-pub(super) fn of(channel: &Channel, node: &str) -> String {
+/// Where a notice of the node `node` is published.
+#[must_use]
+pub fn of(channel: &Channel, node: &str) -> String {
+    let device = |id: &DeviceId, verb: &str| format!("{DEVICE}{id}/{verb}");
     match channel {
-        Channel::GetResult(id) => format!("{DEVICES}{id}/twin/get/result"),
-        Channel::UpdateResult(id) => format!("{DEVICES}{id}/twin/update/result"),
-        Channel::Document(id) => format!("{DEVICES}{id}/twin/update/document"),
-        Channel::Delta(id) => format!("{DEVICES}{id}/twin/update/delta"),
-        Channel::StateResult(id) => format!("{DEVICES}{id}/state/update/result"),
-        Channel::MembershipResult => format!("{NODES}{node}/membership/get/result"),
-        Channel::MembershipUpdated => format!("{NODES}{node}/membership/updated"),
+        Channel::GetResult(id) => device(id, "twin/get/result"),
+        Channel::UpdateResult(id) => device(id, "twin/update/result"),
+        Channel::Document(id) => device(id, "twin/update/document"),
+        Channel::Delta(id) => device(id, "twin/update/delta"),
+        Channel::StateResult(id) => device(id, "state/update/result"),
+        Channel::MembershipResult => format!("{NODE}{node}/membership/get/result"),
+        Channel::MembershipUpdated => format!("{NODE}{node}/membership/updated"),
     }
 }
 
@@ -52,50 +56,60 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::eventbus::broker::Filter;
 
     #[test]
-    fn the_topics_of_a_device_are_recognised_by_position() {
-        let verb = |topic: &str| match request(topic, &Bytes::new()) {
-            Some(Request::Device { device, verb, .. }) => Some((device.to_string(), verb)),
-            _ => None,
-        };
-        assert_eq!(
-            verb("$hw/events/device/default/a/twin/update"),
-            Some(("default/a".to_owned(), Verb::TwinUpdate))
-        );
-        // Namespaces and names that are words of the topic itself.
-        assert_eq!(
-            verb("$hw/events/device/device/twin/twin/get"),
-            Some(("device/twin".to_owned(), Verb::TwinGet))
-        );
-        assert_eq!(verb("$hw/events/device/default/a/twin/update/result"), None);
-        assert_eq!(verb("$hw/events/device/default/twin/update"), None);
-        assert_eq!(verb("hw/events/device/default/a/twin/update"), None);
+    fn names_that_occur_in_the_prefix_are_names_like_any_other() {
+        for namespace in ["dev", "device", "events", "e", "hw", "twin"] {
+            for name in ["update", "s1", "get"] {
+                let topic = format!("$hw/events/device/{namespace}/{name}/twin/update");
+                let Some(Request::Device { device, verb, .. }) = request(&topic, Bytes::new()) else {
+                    panic!("{topic}")
+                };
+                assert_eq!((device.namespace(), device.name(), verb), (namespace, name, Verb::TwinUpdate));
+            }
+        }
+        assert!(matches!(
+            request("$hw/events/node/n/membership/get", Bytes::new()),
+            Some(Request::Membership { .. })
+        ));
     }
 
     #[test]
-    fn membership_is_answered_under_the_nodes_own_name() {
-        let asked = request("$hw/events/node/whoever/membership/get", &Bytes::new());
-        assert!(matches!(asked, Some(Request::Membership { .. })));
-        assert_eq!(of(&Channel::MembershipResult, "edge1"), "$hw/events/node/edge1/membership/get/result");
+    fn our_own_answers_and_strange_topics_are_no_requests() {
+        for topic in [
+            "",
+            "$hw/events/device/",
+            "$hw/events/device/default/s1/twin/update/result",
+            "$hw/events/device/default/s1/twin/edge_updated",
+            "$hw/events/device/s1/twin/update",
+            "$hw/events/device//s1/twin/update",
+            "$hw/events/device/default/é/twin/update",
+            "$hw/events/node//membership/get",
+            "$hw/events/node/n/membership/get/result",
+            "hw/events/device/default/s1/twin/update",
+            "$ke/events/device/default/s1/data/update",
+        ] {
+            assert_eq!(request(topic, Bytes::new()), None, "{topic}");
+        }
     }
 
     proptest! {
         #[test]
-        fn no_topic_makes_the_parser_panic(topic in ".*") {
-            request(&topic, &Bytes::new());
+        fn no_topic_makes_the_parser_panic(topic in "\\PC{0,80}", tail in "[$a-z/+#é]{0,60}") {
+            let _ = request(&topic, Bytes::new());
+            let _ = request(&format!("$hw/events/device/{tail}"), Bytes::new());
+            let _ = request(&format!("$hw/events/node/{tail}"), Bytes::new());
         }
 
         #[test]
-        fn an_answers_topic_is_never_a_request(namespace in "[a-z0-9-]{1,10}", name in "[a-z0-9.-]{1,10}") {
-            let id = DeviceId::new(&namespace, &name).unwrap();
-            for channel in [
-                Channel::GetResult(id.clone()), Channel::UpdateResult(id.clone()), Channel::Document(id.clone()),
-                Channel::Delta(id.clone()), Channel::StateResult(id), Channel::MembershipResult,
-                Channel::MembershipUpdated,
-            ] {
-                prop_assert_eq!(request(&of(&channel, "edge1"), &Bytes::new()), None);
-            }
+        fn every_request_matches_what_an_external_broker_is_asked_for(
+            namespace in "[a-z0-9-]{1,10}", name in "[a-z0-9.-]{1,10}",
+            verb in "(twin/get|twin/update|twin/cloud_updated|state/update|twin/get/result|x)",
+        ) {
+            let topic = format!("$hw/events/device/{namespace}/{name}/{verb}");
+            let asked = SUBSCRIPTIONS.iter().any(|filter| Filter::new(filter).unwrap().matches(&topic));
+            prop_assert_eq!(request(&topic, Bytes::new()).is_some(), asked);
         }
     }
 }

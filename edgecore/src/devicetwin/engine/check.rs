@@ -30,11 +30,11 @@ pub(super) fn typed(
         return Ok(());
     }
     let Some(parsed) = number(value) else { return Ok(()) };
-    // Written so that NaN, which compares false with everything, is outside of any range.
-    if let Some(minimum) = rule.minimum.filter(|minimum| !(parsed >= *minimum)) {
+    // What is no number is outside of any range.
+    if let Some(minimum) = rule.minimum.filter(|minimum| parsed.is_nan() || parsed < *minimum) {
         return Err(Reason::BelowMinimum { key: key.to_owned(), value: value.to_owned(), minimum });
     }
-    if let Some(maximum) = rule.maximum.filter(|maximum| !(parsed <= *maximum)) {
+    if let Some(maximum) = rule.maximum.filter(|maximum| parsed.is_nan() || parsed > *maximum) {
         return Err(Reason::AboveMaximum { key: key.to_owned(), value: value.to_owned(), maximum });
     }
     Ok(())

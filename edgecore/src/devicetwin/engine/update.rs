@@ -144,7 +144,7 @@ fn plan(
             // KubeEdge's clients delete with null; the word `deleted` alone changes nothing there, nor here.
             Some(entry) if entry.type_word.as_deref() == Some("deleted") => {
                 let known = stored.is_some_and(|twin| !twin.deleted);
-                known.then(|| Step {
+                known.then_some(Step {
                     key,
                     twin: None,
                     touches: Touches::Halves { expected: false, actual: false, frame: false },

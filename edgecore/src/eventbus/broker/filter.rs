@@ -1,0 +1,111 @@
+//! Topic filters by the rules of MQTT 3.1.1 §4.7.
+
+/// A valid topic filter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter(Box<str>);
+
+/// The text is no topic filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no topic filter: + and # stand alone between slashes, # only at the end")]
+pub struct InvalidFilter(String);
+
+impl Filter {
+    /// Checks the places of the wildcards.
+    pub fn new(text: &str) -> Result<Self, InvalidFilter> {
+        let mut levels = text.split('/').peekable();
+        let mut valid = !text.is_empty() && text.len() <= usize::from(u16::MAX) && !text.contains('\0');
+        while let Some(level) = levels.next() {
+            valid &= match level {
+                "#" => levels.peek().is_none(),
+                "+" => true,
+                level => !level.contains(['#', '+']),
+            };
+        }
+        if valid { Ok(Self(text.into())) } else { Err(InvalidFilter(text.chars().take(128).collect())) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a message on `topic` is meant. A leading wildcard does not reach topics that start with `$`.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut levels = topic.split('/');
+        for wanted in self.0.split('/') {
+            // `a/#` includes `a` itself.
+            if wanted == "#" {
+                return true;
+            }
+            match levels.next() {
+                Some(level) if wanted == "+" || wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+}
+
+/// What may be published on: not empty, no wildcard, no NUL.
+#[must_use]
+pub(super) fn is_topic(text: &str) -> bool {
+    !text.is_empty() && text.len() <= usize::from(u16::MAX) && !text.contains(['+', '#', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_standard_hold() {
+        for (filter, topic, matches) in [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            ("sport/#", "sport", true),
+            ("#", "a/b", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+            ("#", "$SYS/x", false),
+            ("+/monitor/Clients", "$SYS/monitor/Clients", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("$SYS/monitor/+", "$SYS/monitor/Clients", true),
+            ("$hw/events/device/+/+/twin/+", "$hw/events/device/default/s/twin/update", true),
+            ("ACCOUNTS", "Accounts", false),
+        ] {
+            assert_eq!(Filter::new(filter).unwrap().matches(topic), matches, "{filter} {topic}");
+        }
+        for invalid in ["", "sport/tennis#", "sport/tennis/#/ranking", "sport+", "a/+b", "##", "a\0"] {
+            assert!(Filter::new(invalid).is_err(), "{invalid}");
+        }
+        assert!(!is_topic("a/+") && !is_topic("") && is_topic("$hw/é"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_without_wildcards_matches_itself_only(a in "[a-c/$é]{1,8}", b in "[a-c/$é]{1,8}") {
+            let filter = Filter::new(&a).unwrap();
+            prop_assert_eq!(filter.matches(&b), a == b);
+        }
+
+        #[test]
+        fn no_text_makes_filters_panic(a in "\\PC{0,20}", b in "[+#/$a\u{e9}]{0,12}", topic in "\\PC{0,20}") {
+            for text in [a, b] {
+                if let Ok(filter) = Filter::new(&text) {
+                    let _ = filter.matches(&topic);
+                }
+            }
+        }
+    }
+}
