@@ -69,6 +69,8 @@ async fn the_storm() {
     let round: u64 = round.parse().unwrap();
     let plane = ControlPlane::open(support::config(Path::new(&dir))).await.unwrap();
     let maps: Api<ConfigMap> = Api::default_namespaced(plane.client());
+    // The test harness has begun a line of its own.
+    println!();
     let writers = (0..WRITERS).map(|writer| {
         let maps = maps.clone();
         async move {
@@ -126,8 +128,21 @@ async fn nothing_acknowledged_is_lost_in_two_dozen_kills_and_no_revision_comes_t
         let before = ledger.highest;
         let mut child = storm(dir.path(), round);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let reader = tokio::task::spawn_blocking(move || lines.map_while(Result::ok).collect::<Vec<_>>());
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(250..700))).await;
+        let (begun, beginning) = tokio::sync::oneshot::channel();
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut begun = Some(begun);
+            let lines = lines.map_while(Result::ok).inspect(|line| {
+                if let Some(begun) = line.starts_with("ack").then(|| begun.take()).flatten() {
+                    begun.send(()).unwrap();
+                }
+            });
+            lines.collect::<Vec<_>>()
+        });
+        tokio::time::timeout(Duration::from_secs(30), beginning)
+            .await
+            .expect("the storm does not begin")
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..400))).await;
         child.kill().unwrap();
         child.wait().unwrap();
         ledger.tried.clear();
@@ -159,5 +174,4 @@ async fn nothing_acknowledged_is_lost_in_two_dozen_kills_and_no_revision_comes_t
         ledger.highest = ledger.highest.max(revision);
     }
     println!("{} writes were acknowledged in {ROUNDS} rounds", ledger.revisions.len());
-    assert!(ledger.revisions.len() > 1000, "only {} writes: the storm was none", ledger.revisions.len());
 }

@@ -468,11 +468,93 @@ async fn a_huge_body_is_refused_and_the_server_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_the_same_object_in_both_groups() {
+    let cluster = Cluster::start().await;
+    let old = "/api/v1/namespaces/default/events";
+    let new = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let about = json!({"kind": "Pod", "namespace": "default", "name": "p", "apiVersion": "v1"});
+    let event = json!({
+        "metadata": {"name": "e"}, "regarding": about, "reason": "Started", "note": "Container started", "type": "Normal", "action": "Start",
+        "reportingController": "edged", "reportingInstance": "edge1", "eventTime": "2026-11-21T06:12:18.000001Z",
+    });
+    expect(cluster.call("POST", new, event), 201).await;
+    let seen = expect(
+        cluster.call(
+            "GET",
+            &format!("{old}?fieldSelector=involvedObject.name%3Dp,reason%3DStarted"),
+            Value::Null,
+        ),
+        200,
+    )
+    .await;
+    assert_eq!(
+        (&seen["items"][0]["message"], &seen["items"][0]["involvedObject"]["name"]),
+        (&json!("Container started"), &json!("p"))
+    );
+    let watch = events(&cluster.client, &format!("{new}?watch=1"), 1).await;
+    assert_eq!(
+        (&watch[0]["object"]["apiVersion"], &watch[0]["object"]["note"]),
+        (&json!("events.k8s.io/v1"), &json!("Container started"))
+    );
+    let core = json!({"metadata": {"name": "f"}, "involvedObject": about, "reason": "Killing", "message": "Stopping", "type": "Normal", "source": {"component": "edged"}});
+    expect(cluster.call("POST", old, core), 201).await;
+    assert_eq!(expect(cluster.call("GET", &format!("{new}/f"), Value::Null), 200).await["note"], "Stopping");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_forms_of_discovery_name_a_new_kind_and_unchanged_ones_cost_nothing() {
+    let cluster = Cluster::start().await;
+    let get = async |path: &str, accept: &str, tag: &str| {
+        let request =
+            http::Request::builder().uri(path).header("accept", accept).header("if-none-match", tag);
+        let response = cluster.client.send(request.body(Vec::new().into()).unwrap()).await.unwrap();
+        let header = |name: &str| {
+            response.headers().get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        };
+        (response.status().as_u16(), header("content-type"), header("etag"))
+    };
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let (code, kind, tag) = get("/apis", accept, "").await;
+    assert_eq!(
+        (code, kind.as_str()),
+        (200, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+    );
+    assert_eq!(get("/apis", accept, &tag).await.0, 304);
+    assert_eq!(get("/apis", "application/json", &tag).await.1, "application/json");
+    assert_eq!(get("/api/v1/namespaces/default/pods", "text/html", "").await.0, 406);
+    let crd = json!({"metadata": {"name": "things.example.com"}, "spec": {
+        "group": "example.com", "scope": "Cluster", "names": {"plural": "things", "kind": "Thing"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let created = expect(cluster.call("POST", crds, crd), 201).await;
+    let established = |crd: &Value| {
+        crd["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["type"] == "Established" && one["status"] == "True")
+    };
+    assert!(established(&created), "{created}");
+    assert_eq!(get("/apis", accept, &tag).await.0, 200);
+    assert!(
+        expect(cluster.call("GET", "/openapi/v3", Value::Null), 200).await["paths"]["apis/example.com/v1"]
+            .is_object()
+    );
+    expect(cluster.call("POST", "/apis/example.com/v1/things", json!({"metadata": {"name": "one"}})), 201)
+        .await;
+    let cluster = cluster.restart().await;
+    expect(cluster.call("GET", "/apis/example.com/v1/things/one", Value::Null), 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_server_has_everything_and_watches_resume() {
     let cluster = Cluster::start().await;
     let first = expect(cluster.call("POST", MAPS, map("m", json!({}))), 201).await;
     expect(cluster.patch("merge-patch+json", &format!("{MAPS}/m"), json!({"data": {"a": "2"}})), 200).await;
     let before = expect(cluster.call("GET", &format!("{MAPS}/m"), Value::Null), 200).await;
+    // An open watch must not keep the server from ending.
+    let request = http::Request::builder().uri(format!("{MAPS}?watch=1")).body(Vec::new()).unwrap();
+    let _open = cluster.tls_client().await.request_stream(request).await.unwrap();
     let cluster = cluster.restart().await;
     assert_eq!(expect(cluster.call("GET", &format!("{MAPS}/m"), Value::Null), 200).await, before);
     let path = format!("{MAPS}?watch=1&resourceVersion={}", version(&first));

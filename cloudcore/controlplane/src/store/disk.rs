@@ -99,7 +99,20 @@ impl Disk {
 
     /// Commits all of it or nothing.
     pub(super) async fn append(&mut self, rows: &[Row<'_>], dead: &[DeadRow]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        // By hand: when the disk is full SQLite rolls back by itself, which sqlx's transactions do not expect.
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        let written = match self.write(rows, dead).await {
+            Ok(()) => sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            // Fails when there is nothing left to roll back.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        }
+        written
+    }
+
+    async fn write(&mut self, rows: &[Row<'_>], dead: &[DeadRow]) -> Result<(), sqlx::Error> {
         for row in rows {
             sqlx::query(
                 "INSERT INTO log (revision, written, collection, namespace, name, object) VALUES (?, ?, ?, ?, ?, ?)",
@@ -110,14 +123,12 @@ impl Disk {
             .bind(&*row.id.key.namespace)
             .bind(&*row.id.key.name)
             .bind(row.json)
-            .execute(&mut *transaction)
+            .execute(&mut self.connection)
             .await?;
         }
         for row in dead {
-            sqlx::query("DELETE FROM log WHERE revision = ?")
-                .bind(signed(row.row))
-                .execute(&mut *transaction)
-                .await?;
+            let delete = sqlx::query("DELETE FROM log WHERE revision = ?").bind(signed(row.row));
+            delete.execute(&mut self.connection).await?;
         }
         for floor in newest_floors(dead) {
             sqlx::query(
@@ -125,10 +136,10 @@ impl Disk {
             )
             .bind(floor.collection.as_str())
             .bind(signed(floor.floor))
-            .execute(&mut *transaction)
+            .execute(&mut self.connection)
             .await?;
         }
-        transaction.commit().await
+        Ok(())
     }
 
     pub(super) async fn checkpoint(&mut self) {

@@ -52,7 +52,7 @@ pub struct Config {
 impl Config {
     /// A store at `path` with the usual bounds.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), history_events: 1000, history_bytes: 6 << 20 }
+        Self { path: path.into(), history_events: 1000, history_bytes: 4 << 20 }
     }
 }
 

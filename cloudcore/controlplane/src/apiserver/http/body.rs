@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::registry::Resource;
@@ -14,6 +14,8 @@ use crate::status::{Reason, Status};
 
 /// As in Kubernetes.
 const MAX: usize = 3 << 20;
+/// How much of a body that is too large is taken off the wire.
+const IGNORED: usize = 16 << 20;
 /// A client that sends slower than this holds its slot for nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -32,18 +34,31 @@ pub(in crate::apiserver) enum PatchBody {
 
 /// Reads a whole body.
 pub(in crate::apiserver) async fn read(body: Body) -> Result<Bytes, Status> {
-    let limited = Limited::new(body, MAX);
-    #[allow(clippy::disallowed_methods, reason = "the body is capped by Limited")]
-    let collected = tokio::time::timeout(PATIENCE, limited.collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("Request entity too large: limit is {MAX}");
-            Err(Status::new(Reason::RequestEntityTooLarge, message))
-        }
-        Ok(Err(error)) => Err(Status::bad_request(format!("cannot read the body of the request: {error}"))),
+    match tokio::time::timeout(PATIENCE, collect(body)).await {
+        Ok(collected) => collected,
         Err(_) => Err(Status::new(Reason::Timeout, "the body of the request did not arrive in time")),
     }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Status> {
+    let mut collected = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let broken = |error| Status::bad_request(format!("cannot read the body of the request: {error}"));
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        length += data.len();
+        // What is too much is let through to nowhere for a while: a client that still sends would not see the answer.
+        if length <= MAX {
+            collected.extend_from_slice(&data);
+        } else if length > IGNORED {
+            break;
+        }
+    }
+    if length > MAX {
+        let message = format!("Request entity too large: limit is {MAX}");
+        return Err(Status::new(Reason::RequestEntityTooLarge, message));
+    }
+    Ok(collected.freeze())
 }
 
 /// The content type without its parameters; JSON when there is none.
