@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use kube::Client;
 use proto::config::CloudCore;
 use proto::message::Message;
@@ -66,12 +67,12 @@ struct Controllers {
 }
 
 impl Upstream for Controllers {
-    async fn handle(&self, node: &NodeName, request: Message) -> Reply {
+    fn handle(&self, node: &NodeName, request: Message) -> impl Future<Output = Reply> + Send {
         let resource = &request.route.resource;
         if resource.device().is_some() || matches!(resource, Resource::MembershipDetail) {
-            self.devices.handle(node, request).await
+            Either::Left(self.devices.handle(node, &request))
         } else {
-            self.edge.handle(node, request).await
+            Either::Right(self.edge.handle(node, request))
         }
     }
 

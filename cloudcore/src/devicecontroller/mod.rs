@@ -13,7 +13,7 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
-use proto::message::{Message, Operation};
+use proto::message::Message;
 use proto::pki::NodeName;
 use proto::resource::Resource;
 use proto::session::Outcome;
@@ -27,8 +27,9 @@ use crate::metrics::Metrics;
 use index::{DeviceId, Index};
 use writer::Work;
 
-/// Work that waits to be taken up by the writer; a full queue makes the sessions wait, and they the edges.
-const QUEUE: usize = 4096;
+/// Work that waits to be taken up by the writer. It takes it up at once, so this is rarely more than a few; beyond it,
+/// edges are asked to send a report again.
+const QUEUE: usize = 16_384;
 
 /// The controller. Cheap to clone.
 #[derive(Clone)]
@@ -52,22 +53,42 @@ impl DeviceController {
         Self { client, desired, index: Arc::default(), metrics, work, queue }
     }
 
-    /// Deals with one message of `node` from its device twin module.
-    pub async fn handle(&self, node: &NodeName, request: Message) -> Reply {
-        let (namespace, name) = match &request.route.resource {
+    /// Deals with one message of `node` from its device twin module. A report has its place in the queue when this
+    /// returns, so reports are written in the order in which they came.
+    pub fn handle(&self, node: &NodeName, request: &Message) -> impl Future<Output = Reply> + Send + use<> {
+        let accepted = match &request.route.resource {
             // Devices are pushed when a node connects; there is nothing to add but that it was heard.
-            Resource::MembershipDetail => return Reply::Report(Outcome::Done),
+            Resource::MembershipDetail => Err(Outcome::Done),
             Resource::DeviceTwinUpdated { namespace, name }
-            | Resource::DeviceStateUpdate { namespace, name } => (namespace.clone(), name.clone()),
+            | Resource::DeviceStateUpdate { namespace, name } => {
+                let device = DeviceId { namespace: namespace.clone(), name: name.clone() };
+                self.accept(node, device, request)
+            }
             other => {
                 let message = format!("cloudcore does not serve {} of {other}", request.route.operation);
-                return match request.route.operation {
-                    Operation::Update | Operation::Insert => Reply::Report(Outcome::Rejected(message)),
-                    _ => Reply::failed(405, "MethodNotAllowed", &message),
-                };
+                Err(Outcome::Rejected(message))
             }
         };
-        Reply::Report(self.report(node, DeviceId { namespace, name }, &request).await)
+        let (arrived, metrics) = (Instant::now(), self.metrics.clone());
+        async move {
+            let outcome = match accepted {
+                Ok(outcome) => {
+                    outcome.await.unwrap_or_else(|_| Outcome::Retry("cloudcore is stopping".into()))
+                }
+                Err(outcome) => return Reply::Report(outcome),
+            };
+            match &outcome {
+                Outcome::Done => {
+                    metrics.reports_confirmed.inc();
+                    metrics.report_seconds.observe(arrived.elapsed().as_secs_f64());
+                }
+                Outcome::Rejected(_) => {
+                    metrics.reports_rejected.inc();
+                }
+                Outcome::Retry(_) => {}
+            }
+            Reply::Report(outcome)
+        }
     }
 
     /// How many devices and models are known.
@@ -76,45 +97,37 @@ impl DeviceController {
         self.index().size()
     }
 
-    /// Confirmed only when the API has it, so an edge may forget what was confirmed.
-    async fn report(&self, node: &NodeName, device: DeviceId, request: &Message) -> Outcome {
-        let arrived = Instant::now();
+    /// Puts a report into the writer's queue. It is confirmed only when the API has it, so an edge may forget what was
+    /// confirmed.
+    fn accept(
+        &self,
+        node: &NodeName,
+        device: DeviceId,
+        request: &Message,
+    ) -> Result<oneshot::Receiver<Outcome>, Outcome> {
         if !self.desired.is_synced(Plane::Devices) {
-            return Outcome::Retry("cloudcore has just started and does not know the devices yet".into());
+            return Err(Outcome::Retry(
+                "cloudcore has just started and does not know the devices yet".into(),
+            ));
         }
         let owner = self.index().device(&device).map(|device| device.node.clone());
         match owner {
-            None => return self.reject(format!("there is no device {device}")),
+            None => return Err(self.reject(format!("there is no device {device}"))),
             Some(owner) if owner.as_ref() != Some(node) => {
                 self.metrics.forbidden.inc();
                 warn!(%node, %device, "a node reported about a device that is not its own");
-                return self.reject(format!("device {device} does not belong to node {node}"));
+                return Err(self.reject(format!("device {device} does not belong to node {node}")));
             }
             Some(_) => {}
         }
-        let change = match report::parse(request) {
-            Ok(change) => change,
-            Err(error) => {
-                warn!(%node, %device, "a device report cannot be read: {error}");
-                return self.reject(error.to_string());
-            }
-        };
+        let change = report::parse(request).map_err(|error| {
+            warn!(%node, %device, "a device report cannot be read: {error}");
+            self.reject(error.to_string())
+        })?;
         let (reply, outcome) = oneshot::channel();
-        if self.work.send(Work::Report { device, change, reply }).await.is_err() {
-            return Outcome::Retry("cloudcore is stopping".into());
-        }
-        let outcome = outcome.await.unwrap_or_else(|_| Outcome::Retry("cloudcore is stopping".into()));
-        match &outcome {
-            Outcome::Done => {
-                self.metrics.reports_confirmed.inc();
-                self.metrics.report_seconds.observe(arrived.elapsed().as_secs_f64());
-            }
-            Outcome::Rejected(_) => {
-                self.metrics.reports_rejected.inc();
-            }
-            Outcome::Retry(_) => {}
-        }
-        outcome
+        let queued = self.work.try_send(Work::Report { device, change, reply });
+        queued.map_err(|_| Outcome::Retry("too many reports are waiting to be written".into()))?;
+        Ok(outcome)
     }
 
     fn reject(&self, reason: String) -> Outcome {

@@ -75,6 +75,8 @@ impl Settings {
 /// Deals with what edges ask and report. Implemented by the wiring, which knows the controllers.
 pub trait Upstream: Send + Sync + 'static {
     /// Handles one request of `node`, whose identity the certificate proved. Never fails: every request gets a reply.
+    /// It is called in the order in which requests came; what must keep that order is done before it returns, as the
+    /// futures of several requests may be polled in any order.
     fn handle(&self, node: &NodeName, request: Message) -> impl Future<Output = Reply> + Send;
 
     /// A session of `node` has begun.

@@ -233,9 +233,8 @@ where
             Output::Ask(request) => {
                 metrics.requests.inc();
                 let id = request.header.id.clone();
-                let (node, upstream) = (self.node, &self.context.upstream);
-                let handled =
-                    AssertUnwindSafe(async move { upstream.handle(node, request).await }).catch_unwind();
+                let node = self.node;
+                let handled = AssertUnwindSafe(self.context.upstream.handle(node, request)).catch_unwind();
                 let answered = handled.map(move |reply| {
                     let reply = reply.unwrap_or_else(|_| {
                         error!(%node, "a request handler panicked; the node is told that it failed");
