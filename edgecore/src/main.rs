@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use edgecore::edged::node::{self, NodeSettings, RuntimeHealth};
+use edgecore::edged;
+use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::{devicetwin, health, lock, metamanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -70,6 +70,7 @@ struct Settings {
     hub: edgehub::Settings,
     store: metamanager::Settings,
     node: NodeSettings,
+    pods: edged::config::Settings,
     twins: devicetwin::Settings,
     mqtt: eventbus::Settings,
     health: SocketAddr,
@@ -88,6 +89,7 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         hub: edgehub::Settings::from_config(&config, Some(path.to_owned()))?,
         store,
         node: NodeSettings::new(&config.modules.edged, address)?,
+        pods: edged::config::Settings::from_config(&config, address)?,
         twins: devicetwin::Settings::beside(&config.database.data_source, config.node_name()),
         mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
         health: SocketAddr::new(kubelet.address, kubelet.read_only_port),
@@ -128,7 +130,8 @@ fn run(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let store_tasks = TaskSet::new("metamanager");
     let hub_tasks = TaskSet::new("edgehub");
-    let node_tasks = TaskSet::new("edged");
+    let pod_tasks = TaskSet::new("edged");
+    let node_tasks = TaskSet::new("node");
     let twin_tasks = TaskSet::new("devicetwin");
     let mqtt_tasks = TaskSet::new("eventbus");
 
@@ -137,7 +140,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
     if config.modules.edged.enable {
-        let (_runtime, health) = watch::channel(RuntimeHealth::Unknown);
+        let health = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
         node::run(settings.node, hub.clone(), store.clone(), health, &node_tasks);
     }
     if config.modules.device_twin.enable {
@@ -160,7 +163,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
-    for tasks in [mqtt_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
+    for tasks in [mqtt_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
         let report = tasks.shutdown(GRACE).await;
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");

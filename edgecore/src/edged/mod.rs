@@ -1,5 +1,69 @@
 //! Owns pods on this node: workers, volumes, images, events, status; and the node's own registration and heartbeat.
+//!
+//! May call: metamanager (objects, durable reports), edgehub (registration and lease only). Called by the binary, once.
+//! Pods come from the store and statuses go to the store, so all of it works the same with and without the cloud.
 
+pub mod cgroups;
+pub mod config;
+pub mod context;
+pub mod dns;
+pub mod downward;
+pub mod events;
+pub mod host;
+pub mod images;
+mod manager;
 pub mod node;
+pub mod objects;
+pub mod pod;
 pub mod quantity;
 pub mod runtime;
+pub mod volumes;
+
+use std::sync::Arc;
+
+use tasks::{Restart, TaskSet};
+use tokio::sync::watch;
+
+use self::config::Settings;
+use self::context::Context;
+use self::manager::Manager;
+use self::node::RuntimeHealth;
+use self::runtime::cri::Cri;
+use self::runtime::{ContainerRuntime, RuntimeError};
+use crate::edgehub::Connection;
+use crate::metamanager;
+
+/// Starts the node's pods on `tasks`. Returns at once: a runtime that is away is waited for. The receiver tells how the
+/// runtime is, for the node's status.
+///
+/// # Errors
+/// When the settings name no usable runtime socket.
+pub fn start(
+    settings: Settings,
+    store: metamanager::Handle,
+    connection: watch::Receiver<Connection>,
+    tasks: &TaskSet,
+) -> Result<watch::Receiver<RuntimeHealth>, RuntimeError> {
+    let runtime =
+        Cri::new(&settings.runtime_endpoint, settings.image_endpoint.as_deref(), settings.runtime_timeout)?;
+    Ok(start_with(settings, Arc::new(runtime), store, connection, tasks))
+}
+
+/// The same on a runtime that is there already.
+pub fn start_with(
+    settings: Settings,
+    runtime: Arc<dyn ContainerRuntime>,
+    store: metamanager::Handle,
+    connection: watch::Receiver<Connection>,
+    tasks: &TaskSet,
+) -> watch::Receiver<RuntimeHealth> {
+    let ctx = Arc::new(Context::new(settings, runtime, store, connection));
+    let (health, seen) = watch::channel(RuntimeHealth::Unknown);
+    let workers = Arc::new(tasks.child("pods"));
+    tasks.spawn("pods", Restart::on_failure(), move |token| {
+        // Each run has workers of its own, which end with it: never two for one pod.
+        let manager = Manager::new(Arc::clone(&ctx), &workers, health.clone());
+        manager.run(token)
+    });
+    seen
+}

@@ -18,7 +18,8 @@ pub fn nano(text: &str) -> Result<i128, QuantityError> {
         _ => (1, number),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 {
+    let plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 || !plain(whole) || !plain(fraction) {
         return Err(wrong());
     }
     let digits: i128 = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;

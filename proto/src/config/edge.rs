@@ -66,7 +66,7 @@ pub struct EdgeModules {
 pub struct Edged {
     /// Whether it runs.
     pub enable: bool,
-    /// Whether events are sent to the cloud.
+    /// Whether events are sent to the cloud. KubeEdge's default is not to: there `kubectl describe` stays silent.
     pub report_event: bool,
     /// The interface whose address is the node's.
     pub custom_interface_name: String,
@@ -383,7 +383,7 @@ impl Default for Edged {
     fn default() -> Self {
         Self {
             enable: true,
-            report_event: false,
+            report_event: true,
             custom_interface_name: String::new(),
             hostname_override: super::host_name(),
             node_ip: String::new(),

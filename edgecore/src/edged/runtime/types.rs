@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -79,6 +80,8 @@ pub struct Container {
     pub labels: HashMap<String, String>,
     /// Annotations given at creation.
     pub annotations: HashMap<String, String>,
+    /// The file on the host that receives its last words, if it was mounted.
+    pub last_words: Option<PathBuf>,
 }
 
 /// What a container does.

@@ -114,7 +114,8 @@ impl ContainerRuntime for Cri {
             sandbox_config: Some(sandbox_config),
         };
         let mut client = self.runtime.clone();
-        let answer = self.call("CreateContainer", self.limit, client.create_container(request)).await?;
+        let answer =
+            Box::pin(self.call("CreateContainer", self.limit, client.create_container(request))).await?;
         Ok(ContainerId(answer.container_id))
     }
 
@@ -172,7 +173,7 @@ impl ContainerRuntime for Cri {
         let image = Some(cri::ImageSpec { image: name.to_owned(), ..Default::default() });
         let request = cri::PullImageRequest { image, auth, sandbox_config: Some(sandbox) };
         let mut client = self.images.clone();
-        Ok(self.call("PullImage", PULL, client.pull_image(request)).await?.image_ref)
+        Ok(Box::pin(self.call("PullImage", PULL, client.pull_image(request))).await?.image_ref)
     }
 
     async fn image_usage(&self) -> Result<Vec<(String, u64)>, RuntimeError> {

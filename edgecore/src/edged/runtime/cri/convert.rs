@@ -1,6 +1,7 @@
 //! CRI messages into our observed types. What lacks the pod labels was not made by a kubelet and is not ours.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use k8s_cri::v1 as cri;
@@ -54,6 +55,7 @@ pub(super) fn container(item: cri::Container) -> Option<Container> {
         image_ref: item.image_ref,
         labels: item.labels,
         annotations: item.annotations,
+        last_words: None,
     })
 }
 
@@ -61,6 +63,10 @@ pub(super) fn container(item: cri::Container) -> Option<Container> {
 pub(super) fn container_status(item: cri::ContainerStatus) -> Option<Container> {
     let metadata = item.metadata?;
     let started = time(item.started_at);
+    let last_words = item.annotations.get(labels::TERMINATION_PATH).and_then(|path| {
+        let mount = item.mounts.iter().find(|mount| mount.container_path == *path)?;
+        Some(PathBuf::from(&mount.host_path))
+    });
     let state = match cri::ContainerState::try_from(item.state) {
         Ok(cri::ContainerState::ContainerCreated) => ContainerState::Created,
         Ok(cri::ContainerState::ContainerRunning) => ContainerState::Running { started },
@@ -85,6 +91,7 @@ pub(super) fn container_status(item: cri::ContainerStatus) -> Option<Container> 
         image_ref: item.image_ref,
         labels: item.labels,
         annotations: item.annotations,
+        last_words,
     })
 }
 

@@ -1,0 +1,75 @@
+//! The pod's own cgroup, named as the kubelet names it, so that tools which look for it find it. The runtime makes it;
+//! what it leaves empty behind is removed here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::config::{CgroupDriver, Settings};
+use super::pod::status::QosClass;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// Whether the host has the unified hierarchy only.
+pub fn is_v2() -> bool {
+    Path::new(MOUNT).join("cgroup.controllers").exists()
+}
+
+/// The parent that the runtime puts a pod's containers under.
+pub fn parent(pod: &Pod, settings: &Settings) -> String {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let class = match QosClass::of(pod) {
+        QosClass::Guaranteed => None,
+        QosClass::Burstable => Some("burstable"),
+        QosClass::BestEffort => Some("besteffort"),
+    };
+    match settings.cgroup_driver {
+        CgroupDriver::Cgroupfs => {
+            let root = settings.cgroup_root.trim_end_matches('/');
+            let class = class.map(|class| format!("/{class}")).unwrap_or_default();
+            format!("{root}/kubepods{class}/pod{uid}")
+        }
+        CgroupDriver::Systemd => {
+            let class = class.map(|class| format!("-{class}")).unwrap_or_default();
+            format!("kubepods{class}-pod{}.slice", uid.replace('-', "_"))
+        }
+    }
+}
+
+/// Removes what is left of a pod's cgroups. Only empty ones can be removed, so nothing alive is hurt.
+pub fn remove(uid: &str, settings: &Settings) {
+    if settings.cgroup_driver == CgroupDriver::Systemd || uid.is_empty() {
+        return;
+    }
+    let root = settings.cgroup_root.trim_matches('/');
+    for hierarchy in hierarchies() {
+        for class in ["kubepods", "kubepods/burstable", "kubepods/besteffort"] {
+            remove_empty(&hierarchy.join(root).join(class).join(format!("pod{uid}")));
+        }
+    }
+}
+
+/// Mount points of cgroup hierarchies: one on v2, one per controller on v1.
+fn hierarchies() -> Vec<PathBuf> {
+    if is_v2() {
+        return vec![PathBuf::from(MOUNT)];
+    }
+    fs::read_dir(MOUNT)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn remove_empty(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    // A group with processes in it refuses, which is right.
+    fs::remove_dir(path).ok();
+}

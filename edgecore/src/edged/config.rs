@@ -1,0 +1,151 @@
+//! What edged is told about pods: the kubelet's settings as far as they matter here, checked once at start.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::config::EdgeCore;
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// runc writes the file system itself.
+    #[default]
+    Cgroupfs,
+    /// runc asks systemd.
+    Systemd,
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// No such driver.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.cgroupDriver: {0:?} is neither cgroupfs nor systemd: write what the container \
+         runtime uses"
+    )]
+    CgroupDriver(String),
+}
+
+/// Everything that the pods of this node depend on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the Node object.
+    pub node_name: String,
+    /// Address that pods on the host's network report.
+    pub node_address: IpAddr,
+    /// The kubelet's directory, such as `/var/lib/kubelet`.
+    pub root: PathBuf,
+    /// Where container logs go, such as `/var/log/pods`.
+    pub pod_logs: PathBuf,
+    /// Socket of the container runtime.
+    pub runtime_endpoint: String,
+    /// Socket of the image service, if it is another one.
+    pub image_endpoint: Option<String>,
+    /// Deadline of calls to the runtime.
+    pub runtime_timeout: Duration,
+    /// Who makes cgroups.
+    pub cgroup_driver: CgroupDriver,
+    /// Cgroup below which `kubepods` lies; `/` on a normal node.
+    pub cgroup_root: String,
+    /// Name servers of the cluster; empty when there are none at the edge.
+    pub cluster_dns: Vec<String>,
+    /// Domain of the cluster.
+    pub cluster_domain: String,
+    /// The host's resolver configuration.
+    pub resolv_conf: PathBuf,
+    /// Whether CPU limits are enforced.
+    pub cpu_cfs_quota: bool,
+    /// Length of a CPU accounting period.
+    pub cpu_cfs_period: Duration,
+    /// How many images are pulled at a time.
+    pub parallel_pulls: usize,
+    /// Whether events go to the cloud.
+    pub report_events: bool,
+}
+
+impl Settings {
+    /// The defaults of `edgecore.yaml` for a node of that name and address, with everything below `root`.
+    pub fn new(node_name: impl Into<String>, node_address: IpAddr, root: PathBuf, pod_logs: PathBuf) -> Self {
+        Self {
+            node_name: node_name.into(),
+            node_address,
+            root,
+            pod_logs,
+            runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            image_endpoint: None,
+            runtime_timeout: Duration::from_secs(120),
+            cgroup_driver: CgroupDriver::default(),
+            cgroup_root: "/".into(),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            cpu_cfs_quota: true,
+            cpu_cfs_period: Duration::from_millis(100),
+            parallel_pulls: 1,
+            report_events: true,
+        }
+    }
+
+    /// The settings of `edgecore.yaml`; `address` is what the node answers on.
+    ///
+    /// # Errors
+    /// When a value makes no sense; the message names its key.
+    pub fn from_config(config: &EdgeCore, address: IpAddr) -> Result<Self, SettingsError> {
+        let edged = &config.modules.edged;
+        let kubelet = &edged.tailored_kubelet_config;
+        let name = config.node_name();
+        let mut settings =
+            Self::new(name, address, edged.root_directory.clone(), kubelet.pod_logs_dir.clone());
+        settings.runtime_endpoint.clone_from(&kubelet.container_runtime_endpoint);
+        settings.image_endpoint =
+            Some(kubelet.image_service_endpoint.clone()).filter(|text| !text.is_empty());
+        settings.runtime_timeout = kubelet.runtime_request_timeout.get();
+        settings.cgroup_driver = match kubelet.cgroup_driver.as_str() {
+            "systemd" => CgroupDriver::Systemd,
+            "cgroupfs" => CgroupDriver::Cgroupfs,
+            other => return Err(SettingsError::CgroupDriver(other.to_owned())),
+        };
+        if !kubelet.cgroup_root.is_empty() {
+            settings.cgroup_root.clone_from(&kubelet.cgroup_root);
+        }
+        settings.cluster_dns = kubelet.cluster_dns.iter().flatten().map(ToString::to_string).collect();
+        settings.cluster_domain.clone_from(&kubelet.cluster_domain);
+        settings.resolv_conf.clone_from(&kubelet.resolv_conf);
+        settings.cpu_cfs_quota = kubelet.cpu_cfs_quota;
+        settings.parallel_pulls = if kubelet.serialize_image_pulls { 1 } else { 4 };
+        settings.report_events = edged.report_event;
+        Ok(settings)
+    }
+
+    /// Everything that edged keeps for one pod.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_file_are_the_defaults_here() {
+        let settings = Settings::from_config(&EdgeCore::default(), [127, 0, 0, 1].into()).expect("settings");
+        let own = Settings::new(settings.node_name.clone(), [127, 0, 0, 1].into(), "/".into(), "/".into());
+        assert_eq!(settings.runtime_endpoint, own.runtime_endpoint);
+        assert_eq!(settings.cgroup_driver, CgroupDriver::Cgroupfs);
+        assert_eq!(
+            (settings.runtime_timeout, settings.parallel_pulls),
+            (own.runtime_timeout, own.parallel_pulls)
+        );
+        assert_eq!(settings.report_events, own.report_events);
+    }
+
+    #[test]
+    fn an_unknown_cgroup_driver_is_named_by_its_key() {
+        let mut config = EdgeCore::default();
+        config.modules.edged.tailored_kubelet_config.cgroup_driver = "mine".into();
+        let error = Settings::from_config(&config, [127, 0, 0, 1].into()).expect_err("no driver");
+        assert!(error.to_string().starts_with("modules.edged.tailoredKubeletConfig.cgroupDriver: \"mine\""));
+    }
+}

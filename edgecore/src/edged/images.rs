@@ -1,0 +1,336 @@
+//! Images: names, pull policies, credentials and a bound on how many are pulled at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_cri::v1::{AuthConfig, PodSandboxConfig};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::objects::Objects;
+use super::pod::policy;
+use super::runtime::{ContainerRuntime, Image, RuntimeError};
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Before every start.
+    Always,
+    /// When it is not there.
+    IfNotPresent,
+    /// By somebody else.
+    Never,
+}
+
+impl PullPolicy {
+    /// The policy of a container; by Kubernetes' rule when it says nothing.
+    pub fn of(container: &Container) -> Self {
+        match container.image_pull_policy.as_deref() {
+            Some("Always") => Self::Always,
+            Some("Never") => Self::Never,
+            Some("IfNotPresent") => Self::IfNotPresent,
+            _ if tag(container.image.as_deref().unwrap_or_default()).is_none_or(|tag| tag == "latest") => {
+                Self::Always
+            }
+            _ => Self::IfNotPresent,
+        }
+    }
+}
+
+/// Why there is no image to start from. The words are Kubernetes' reasons.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// `InvalidImageName`
+    #[error("Failed to apply default image tag {0:?}: couldn't parse image name: invalid reference format")]
+    Name(String),
+    /// `ErrImageNeverPull`
+    #[error("Container image {0:?} is not present with pull policy of Never")]
+    NeverPull(String),
+    /// `ErrImagePull`, in the runtime's words.
+    #[error("{0}")]
+    Pull(RuntimeError),
+    /// `ImageInspectError`
+    #[error("Failed to inspect image {name:?}: {source}")]
+    Inspect {
+        /// The image.
+        name: String,
+        /// The runtime's words.
+        source: RuntimeError,
+    },
+}
+
+impl ImageError {
+    /// The word for a waiting state.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "InvalidImageName",
+            Self::NeverPull(_) => "ErrImageNeverPull",
+            Self::Pull(_) => "ErrImagePull",
+            Self::Inspect { .. } => "ImageInspectError",
+        }
+    }
+
+    /// Whether the runtime as a whole is away.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Pull(error) | Self::Inspect { source: error, .. } if error.is_outage())
+    }
+}
+
+/// How an image came to be there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// It was there.
+    Present,
+    /// It was fetched; the words are for the event.
+    Pulled(String),
+}
+
+/// Fetches images, a few at a time.
+pub struct Puller {
+    runtime: Arc<dyn ContainerRuntime>,
+    slots: Semaphore,
+}
+
+impl Puller {
+    /// Pulls at most `parallel` images at a time.
+    pub fn new(runtime: Arc<dyn ContainerRuntime>, parallel: usize) -> Self {
+        Self { runtime, slots: Semaphore::new(parallel.max(1)) }
+    }
+
+    /// Whether the image must be fetched now: `Some(present)` when it need not.
+    pub async fn present(&self, container: &Container) -> Result<Option<Image>, ImageError> {
+        let name = normalized(container.image.as_deref().unwrap_or_default())?;
+        let policy = PullPolicy::of(container);
+        if policy == PullPolicy::Always {
+            return Ok(None);
+        }
+        match self.inspect(&name).await? {
+            Some(image) => Ok(Some(image)),
+            None if policy == PullPolicy::Never => Err(ImageError::NeverPull(name)),
+            None => Ok(None),
+        }
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        let found = self.runtime.image(name).await;
+        found.map_err(|source| ImageError::Inspect { name: name.to_owned(), source })
+    }
+
+    /// Fetches the image with the pod's credentials, one after the other, then without any.
+    pub async fn pull(
+        &self,
+        container: &Container,
+        pod: &Pod,
+        objects: &Objects,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<(Image, Found), ImageError> {
+        let name = normalized(container.image.as_deref().unwrap_or_default())?;
+        let asked = Instant::now();
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        let begun = Instant::now();
+        let mut tries: Vec<Option<AuthConfig>> =
+            credentials(pod, objects, &name).into_iter().map(Some).collect();
+        if tries.is_empty() {
+            tries.push(None);
+        }
+        let mut last = None;
+        for auth in tries {
+            match self.runtime.pull_image(&name, auth, sandbox.clone()).await {
+                Ok(reference) => {
+                    let image =
+                        self.inspect(&name).await?.unwrap_or(Image { id: reference, ..Image::default() });
+                    let words = format!(
+                        "Successfully pulled image {name:?} in {:.3?} ({:.3?} including waiting). Image size: {} bytes.",
+                        begun.elapsed(),
+                        asked.elapsed(),
+                        image.size
+                    );
+                    return Ok((image, Found::Pulled(words)));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(ImageError::Pull(
+            last.unwrap_or(RuntimeError::Failed { call: "PullImage", message: "not tried".into() }),
+        ))
+    }
+}
+
+/// The name with a tag; an error if it is none.
+pub fn normalized(name: &str) -> Result<String, ImageError> {
+    if !is_reference(name) {
+        return Err(ImageError::Name(name.to_owned()));
+    }
+    Ok(if tag(name).is_none() && !name.contains('@') { format!("{name}:latest") } else { name.to_owned() })
+}
+
+/// The tag of a name; `None` without one. A name with a digest counts as tagged by it.
+fn tag(name: &str) -> Option<&str> {
+    if let Some((_, digest)) = name.split_once('@') {
+        return Some(digest);
+    }
+    let (_, last) = name.rsplit_once('/').unwrap_or(("", name));
+    last.split_once(':').map(|(_, tag)| tag)
+}
+
+/// The grammar of image references.
+fn is_reference(name: &str) -> bool {
+    let (rest, digest) = match name.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (name, None),
+    };
+    if digest.is_some_and(|digest| {
+        digest.split_once(':').is_none_or(|(kind, hex)| {
+            kind.is_empty() || hex.len() < 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    }) {
+        return false;
+    }
+    let (prefix, last) = rest.rsplit_once('/').map_or((None, rest), |(prefix, last)| (Some(prefix), last));
+    let (last, tag) = last.split_once(':').map_or((last, None), |(last, tag)| (last, Some(tag)));
+    let word =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !word(tag) || tag.starts_with(['.', '-'])) {
+        return false;
+    }
+    let component = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+            && !part.starts_with(['_', '.', '-'])
+            && !part.ends_with(['_', '.', '-'])
+    };
+    let mut parts: Vec<&str> = prefix.into_iter().flat_map(|prefix| prefix.split('/')).collect();
+    // The first part may be a host with a port and capital letters.
+    if let Some(host) = parts.first().copied()
+        && (host.contains(['.', ':']) || host == "localhost" || host.bytes().any(|b| b.is_ascii_uppercase()))
+    {
+        let (name, port) = host.split_once(':').unwrap_or((host, "1"));
+        if name.is_empty() || !word(name) || port.parse::<u16>().is_err() {
+            return false;
+        }
+        parts.remove(0);
+    }
+    parts.into_iter().chain([last]).all(component)
+}
+
+/// A Docker configuration with credentials per registry.
+#[derive(Deserialize, Default)]
+struct DockerConfig {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize, Default)]
+struct Entry {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    auth: String,
+}
+
+/// Credentials of the pod's pull secrets that fit the image's registry.
+fn credentials(pod: &Pod, objects: &Objects, image: &str) -> Vec<AuthConfig> {
+    let mut all = Vec::new();
+    for reference in policy::spec(pod).image_pull_secrets.iter().flatten() {
+        let Ok(secret) = objects.secret(&reference.name) else { continue };
+        let data = secret.data.as_ref();
+        let auths = if let Some(json) = data.and_then(|data| data.get(".dockerconfigjson")) {
+            serde_json::from_slice::<DockerConfig>(&json.0).map(|config| config.auths)
+        } else if let Some(json) = data.and_then(|data| data.get(".dockercfg")) {
+            serde_json::from_slice::<BTreeMap<String, Entry>>(&json.0)
+        } else {
+            continue;
+        };
+        match auths {
+            Ok(auths) => {
+                let fitting = auths.into_iter().filter(|(registry, _)| fits(registry, image));
+                all.extend(fitting.map(|(registry, entry)| entry.into_auth(registry)));
+            }
+            Err(error) => {
+                tracing::warn!(secret = reference.name, "the pull secret is not a docker config: {error}")
+            }
+        }
+    }
+    all
+}
+
+/// Whether credentials for `registry` are for `image`.
+fn fits(registry: &str, image: &str) -> bool {
+    let registry = registry.trim_start_matches("https://").trim_start_matches("http://");
+    let registry = registry.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
+    let first = image.split('/').next().unwrap_or_default();
+    let named = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    let host = if named { first } else { "docker.io" };
+    match registry {
+        "index.docker.io" | "registry-1.docker.io" | "docker.io" => host == "docker.io",
+        _ => match registry.split_once('/') {
+            // A registry with a path is for images below that path.
+            Some(_) => image.starts_with(&format!("{registry}/")),
+            None => match registry.strip_prefix("*.") {
+                Some(domain) => host.split_once('.').is_some_and(|(_, rest)| rest == domain),
+                None => host == registry,
+            },
+        },
+    }
+}
+
+impl Entry {
+    fn into_auth(self, registry: String) -> AuthConfig {
+        let decoded = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
+            Some((user, password)) => (user.to_owned(), password.to_owned()),
+            None => (self.username, self.password),
+        };
+        AuthConfig { username, password, server_address: registry, ..AuthConfig::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed_or_refused() {
+        for (name, full) in [
+            ("nginx", "nginx:latest"),
+            ("nginx:1", "nginx:1"),
+            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
+            ("Registry.example/a:v1", "Registry.example/a:v1"),
+            ("a@sha256:0123456789abcdef0123456789abcdef", "a@sha256:0123456789abcdef0123456789abcdef"),
+        ] {
+            assert_eq!(normalized(name).expect("a name"), full);
+        }
+        for name in ["", "A", "a b", "a:", "a//b", "/a", "a:b:c", "a@x", "-a", "host:port/a", "a/B"] {
+            assert!(normalized(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_policy_follows_the_tag() {
+        let policy =
+            |image: &str| PullPolicy::of(&Container { image: Some(image.into()), ..Container::default() });
+        assert_eq!(policy("a"), PullPolicy::Always);
+        assert_eq!(policy("h:1/a:latest"), PullPolicy::Always);
+        assert_eq!(policy("h:1/a:v1"), PullPolicy::IfNotPresent);
+    }
+
+    #[test]
+    fn credentials_go_to_their_registry_only() {
+        assert!(fits("https://index.docker.io/v1/", "library/nginx"));
+        assert!(fits("localhost:5000", "localhost:5000/a:1"));
+        assert!(fits("*.example.com", "eu.example.com/a"));
+        assert!(fits("example.com/team", "example.com/team/a"));
+        assert!(!fits("example.com/team", "example.com/other/a"));
+        assert!(!fits("example.com", "example.org/a"));
+        assert!(!fits("example.com", "nginx"));
+    }
+}

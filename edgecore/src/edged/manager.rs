@@ -1,0 +1,500 @@
+//! Owns the set of pod workers: one for every pod in the store, one for every pod that the runtime still holds although
+//! nobody wants it. Looks at the runtime as a whole when it says that something happened, and rarely otherwise.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use proto::resource::ResourceKind;
+use proto::session::Dialect;
+use serde_json::json;
+use tasks::{Backoff, Restart, TaskSet};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::node::RuntimeHealth;
+use super::pod::policy;
+use super::pod::worker::{Desired, Worker};
+use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, labels};
+use super::volumes;
+use crate::edgehub::Connection;
+use crate::metamanager::StoreError;
+
+/// Between looks when the runtime sends events, and when it does not.
+const RELIST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
+/// After an event the runtime needs a moment until its lists show it.
+const AFTER_EVENT: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+/// A node whose store is new waits this long after the cloud has connected before it removes pods that it does not know.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// How often the runtime is asked whether it can run pods; it is asked whether it lives at every look.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// A pod must be unknown this often in a row before it is removed.
+const UNKNOWN_LOOKS: u8 = 2;
+
+/// A worker and how to reach it.
+struct Entry {
+    desired: watch::Sender<Desired>,
+    nudge: Arc<Notify>,
+}
+
+/// The loop's state.
+pub(super) struct Manager {
+    ctx: Arc<Context>,
+    workers: BTreeMap<String, Entry>,
+    tasks: TaskSet,
+    ended: (mpsc::Sender<String>, mpsc::Receiver<String>),
+    /// What the runtime held of each pod at the last look.
+    prints: HashMap<PodUid, u64>,
+    unknown: HashMap<PodUid, u8>,
+    health: watch::Sender<RuntimeHealth>,
+    /// Since when the store is known to be what the cloud wants; `None` when it never was.
+    trusted: bool,
+    /// Whether the runtime answered the last look.
+    answers: bool,
+    /// When the runtime was last asked how it is.
+    asked: Option<Instant>,
+    connected_since: Option<Instant>,
+    cleaned: bool,
+}
+
+impl Manager {
+    /// Workers run on a child of `tasks`.
+    pub(super) fn new(ctx: Arc<Context>, tasks: &TaskSet, health: watch::Sender<RuntimeHealth>) -> Self {
+        Self {
+            ctx,
+            workers: BTreeMap::new(),
+            tasks: tasks.child("workers"),
+            ended: mpsc::channel(64),
+            prints: HashMap::new(),
+            unknown: HashMap::new(),
+            health,
+            trusted: false,
+            answers: false,
+            asked: None,
+            connected_since: None,
+            cleaned: false,
+        }
+    }
+
+    /// Runs until cancelled.
+    pub(super) async fn run(mut self, token: CancellationToken) -> Result<(), StoreError> {
+        tokio::select! {
+            () = token.cancelled() => Ok(()),
+            ended = self.live() => ended,
+        }
+    }
+
+    async fn live(&mut self) -> Result<(), StoreError> {
+        let mut pods = self.ctx.store.changes(ResourceKind::Pod);
+        let mut rebuilds = self.ctx.store.rebuilds();
+        let mut connection = self.ctx.connection.clone();
+        let (nudges, mut nudged) = mpsc::channel(1);
+        let events = watch_runtime(&self.ctx, &self.tasks, nudges);
+        self.trusted = self.is_filled().await?;
+        self.take_up_pods().await?;
+        let mut looks: Vec<Instant> = vec![Instant::now()];
+        let mut had_events = false;
+        let mut last_look = Instant::now();
+        loop {
+            let live = *events.borrow();
+            // From now on nothing is missed; what happened before is seen by one more look.
+            if live && !had_events {
+                looks.push(Instant::now());
+            }
+            had_events = live;
+            let healthy = matches!(*self.health.borrow(), RuntimeHealth::Ready { .. });
+            let idle = if live && healthy { RELIST.0 } else { RELIST.1 };
+            let next = looks.iter().min().copied().unwrap_or(last_look + idle);
+            let mut events_changed = events.clone();
+            tokio::select! {
+                changed = pods.changed() => {
+                    changed.map_err(|_| StoreError::Closed)?;
+                    self.take_up_pods().await?;
+                }
+                changed = rebuilds.changed() => {
+                    changed.map_err(|_| StoreError::Closed)?;
+                    tracing::warn!("the object store was rebuilt: pods that it does not know are left alone until the cloud has filled it");
+                    self.trusted = false;
+                    self.connected_since = None;
+                    self.note_connection(*connection.borrow());
+                }
+                Ok(()) = connection.changed() => {
+                    let now = *connection.borrow_and_update();
+                    self.note_connection(now);
+                }
+                Some(()) = nudged.recv() => {
+                    let now = Instant::now();
+                    looks = AFTER_EVENT.iter().map(|delay| now + *delay).collect();
+                }
+                Ok(()) = events_changed.changed() => {}
+                Some(uid) = self.ended.1.recv() => self.drop_worker(&uid),
+                () = tokio::time::sleep_until(next) => {
+                    looks.retain(|look| *look > next);
+                    self.look().await;
+                    last_look = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// A store that holds the node's own object or any pod was filled by the cloud before.
+    async fn is_filled(&self) -> Result<bool, StoreError> {
+        let node = proto::resource::ObjectKey::node(&self.ctx.settings.node_name);
+        let store = &self.ctx.store;
+        Ok(store.get(&node).await?.is_some() || !store.list(&ResourceKind::Pod).await?.is_empty())
+    }
+
+    fn note_connection(&mut self, connection: Connection) {
+        self.connected_since = match connection {
+            // Only this dialect compares what the node holds with what it should hold when it connects.
+            Connection::Up { dialect: Dialect::SkerryV1 } => {
+                self.connected_since.or_else(|| Some(Instant::now()))
+            }
+            _ => None,
+        };
+    }
+
+    /// Whether a pod that the store does not know is one that nobody wants.
+    fn may_remove_unknown(&mut self) -> bool {
+        if !self.trusted && self.connected_since.is_some_and(|since| since.elapsed() >= SETTLED_AFTER) {
+            self.trusted = true;
+        }
+        self.trusted
+    }
+
+    /// Brings the set of workers in line with the pods in the store.
+    async fn take_up_pods(&mut self) -> Result<(), StoreError> {
+        let stored = self.ctx.store.list(&ResourceKind::Pod).await?;
+        let mut wanted = BTreeMap::new();
+        for object in stored {
+            let key = object.key.to_string();
+            match serde_json::from_value::<Pod>(object.object) {
+                Ok(pod)
+                    if policy::spec(&pod).node_name.as_deref()
+                        != Some(self.ctx.settings.node_name.as_str()) =>
+                {
+                    tracing::debug!("{key} is bound to another node");
+                }
+                Ok(pod) => {
+                    if let Some(uid) = pod.metadata.uid.clone() {
+                        wanted.insert(uid, Arc::new(pod));
+                    }
+                }
+                Err(error) => tracing::error!("{key} cannot be read as a Pod and is not run: {error}"),
+            }
+        }
+        for (uid, entry) in &self.workers {
+            if !wanted.contains_key(uid) {
+                entry.desired.send_if_modified(|desired| {
+                    let was_present = *desired != Desired::Removed;
+                    *desired = Desired::Removed;
+                    was_present
+                });
+            }
+        }
+        for (uid, pod) in wanted {
+            match self.workers.get(&uid) {
+                Some(entry) => {
+                    entry.desired.send_if_modified(|desired| {
+                        let next = Desired::Present(Arc::clone(&pod));
+                        // A status that comes back from the cloud changes nothing here.
+                        let differs = !matches!(&*desired, Desired::Present(old) if same_wish(old, &pod));
+                        if differs {
+                            *desired = next;
+                        }
+                        differs
+                    });
+                }
+                None => self.add_worker(uid, Arc::clone(&pod), Desired::Present(pod)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_worker(&mut self, uid: String, pod: Arc<Pod>, desired: Desired) {
+        let (sender, receiver) = watch::channel(desired);
+        let nudge = Arc::new(Notify::new());
+        self.workers.insert(uid.clone(), Entry { desired: sender, nudge: Arc::clone(&nudge) });
+        let (ctx, ended) = (Arc::clone(&self.ctx), self.ended.0.clone());
+        let name = format!("{}/{}", text(&pod.metadata.namespace), text(&pod.metadata.name));
+        let span_name = name.clone();
+        self.tasks.spawn(name, Restart::on_failure(), move |token| {
+            let worker =
+                Worker::new(Arc::clone(&ctx), Arc::clone(&pod), receiver.clone(), Arc::clone(&nudge));
+            let (ended, uid, cancelled) = (ended.clone(), uid.clone(), token.clone());
+            let span = tracing::info_span!("pod", name = span_name, uid);
+            let run = async move {
+                worker.run(token).await?;
+                if !cancelled.is_cancelled() {
+                    // Nobody to tell means that everything ends.
+                    ended.send(uid).await.ok();
+                }
+                Ok::<(), StoreError>(())
+            };
+            tracing::Instrument::instrument(run, span)
+        });
+    }
+
+    fn drop_worker(&mut self, uid: &str) {
+        let Some(entry) = self.workers.remove(uid) else { return };
+        let desired = entry.desired.borrow().clone();
+        // The object came back between the worker's end and now.
+        if let Desired::Present(pod) = desired {
+            self.add_worker(uid.to_owned(), Arc::clone(&pod), Desired::Present(pod));
+        }
+        self.unknown.remove(&PodUid(uid.to_owned()));
+    }
+
+    /// Looks at everything that the runtime holds and nudges the workers of pods that changed.
+    async fn look(&mut self) {
+        let looked = async {
+            let sandboxes = self.ctx.runtime.sandboxes(None).await?;
+            let containers = self.ctx.runtime.containers(None).await?;
+            Ok::<_, RuntimeError>((sandboxes, containers))
+        };
+        let (sandboxes, containers) = match looked.await {
+            Ok(found) => found,
+            Err(error) => {
+                self.tell_health(RuntimeHealth::Broken { reason: error.to_string() });
+                self.answers = false;
+                return;
+            }
+        };
+        if !self.answers {
+            self.answers = true;
+            for entry in self.workers.values() {
+                entry.nudge.notify_one();
+            }
+        }
+        if self.asked.is_none_or(|asked| asked.elapsed() >= HEALTH_EVERY) {
+            self.asked = Some(Instant::now());
+            let health = self.ask_health().await;
+            self.tell_health(health);
+        }
+        let prints = fingerprints(&sandboxes, &containers);
+        for (uid, print) in &prints {
+            if self.prints.get(uid) != Some(print)
+                && let Some(entry) = self.workers.get(&uid.0)
+            {
+                entry.nudge.notify_one();
+            }
+        }
+        for uid in self.prints.keys().filter(|uid| !prints.contains_key(*uid)) {
+            if let Some(entry) = self.workers.get(&uid.0) {
+                entry.nudge.notify_one();
+            }
+        }
+        self.remove_unknown(&prints, &sandboxes, &containers);
+        self.clean_directories(&prints);
+        self.prints = prints;
+    }
+
+    /// What the runtime says of itself: it may answer and still be unable to run pods, for want of a network.
+    async fn ask_health(&self) -> RuntimeHealth {
+        let runtime = &self.ctx.runtime;
+        match (runtime.health().await, runtime.version().await) {
+            (Err(error), _) | (_, Err(error)) => RuntimeHealth::Broken { reason: error.to_string() },
+            (Ok(health), Ok(version)) => match (health.runtime, health.network) {
+                (Some(why), _) => {
+                    RuntimeHealth::Broken { reason: format!("container runtime not ready: {why}") }
+                }
+                (None, Some(why)) => RuntimeHealth::Broken {
+                    reason: format!(
+                        "container runtime network not ready: {why}. Put a CNI configuration into /etc/cni/net.d"
+                    ),
+                },
+                (None, None) => {
+                    RuntimeHealth::Ready { version: format!("{}://{}", version.name, version.version) }
+                }
+            },
+        }
+    }
+
+    fn tell_health(&self, health: RuntimeHealth) {
+        self.health.send_if_modified(|known| {
+            let differs = *known != health;
+            if differs {
+                match &health {
+                    RuntimeHealth::Broken { reason } => tracing::error!("{reason}"),
+                    RuntimeHealth::Ready { version } => {
+                        tracing::info!(version, "the container runtime is ready")
+                    }
+                    RuntimeHealth::Unknown => {}
+                }
+                *known = health;
+            }
+            differs
+        });
+    }
+
+    /// Pods that run although nobody wants them.
+    fn remove_unknown(
+        &mut self,
+        prints: &HashMap<PodUid, u64>,
+        sandboxes: &[Sandbox],
+        containers: &[Container],
+    ) {
+        self.unknown.retain(|uid, _| prints.contains_key(uid));
+        let strangers: Vec<PodUid> =
+            prints.keys().filter(|uid| !self.workers.contains_key(&uid.0)).cloned().collect();
+        if strangers.is_empty() || !self.may_remove_unknown() {
+            return;
+        }
+        for uid in strangers {
+            let looks = self.unknown.entry(uid.clone()).or_default();
+            *looks = looks.saturating_add(1);
+            if *looks >= UNKNOWN_LOOKS
+                && let Some(pod) = skeleton(&uid, sandboxes, containers)
+            {
+                tracing::warn!(%uid, "a pod runs that the cloud does not know any more: it is stopped and removed");
+                self.add_worker(uid.0, Arc::new(pod), Desired::Removed);
+            }
+        }
+    }
+
+    /// Once, directories of pods that exist nowhere any more.
+    fn clean_directories(&mut self, prints: &HashMap<PodUid, u64>) {
+        if self.cleaned || !self.may_remove_unknown() {
+            return;
+        }
+        self.cleaned = true;
+        let left = volumes::orphans(&self.ctx.settings);
+        let left: Vec<String> = left
+            .into_iter()
+            .filter(|uid| !self.workers.contains_key(uid) && !prints.contains_key(&PodUid(uid.clone())))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        let ctx = Arc::clone(&self.ctx);
+        self.tasks.spawn_once("clean-up", move |_| async move {
+            for uid in left {
+                let (settings, name) = (ctx.settings.clone(), uid.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    super::cgroups::remove(&name, &settings);
+                    volumes::teardown(&name, &settings)
+                });
+                match done.await.map_err(std::io::Error::other).and_then(|result| result) {
+                    Ok(()) => tracing::info!(uid, "removed what a pod that is gone had left on disk"),
+                    Err(error) => {
+                        tracing::warn!(uid, "cannot remove what a pod that is gone left on disk: {error}")
+                    }
+                }
+            }
+        });
+    }
+}
+
+fn text(part: &Option<String>) -> &str {
+    part.as_deref().unwrap_or_default()
+}
+
+/// Whether nothing differs that a worker acts on.
+fn same_wish(old: &Pod, new: &Pod) -> bool {
+    let conditions = |pod: &Pod| pod.status.as_ref().and_then(|status| status.conditions.clone());
+    let gates = |pod: &Pod| policy::spec(pod).readiness_gates.as_ref().map(|_| conditions(pod));
+    let (a, b) = (&old.metadata, &new.metadata);
+    old.spec == new.spec
+        && a.labels == b.labels
+        && a.annotations == b.annotations
+        && a.deletion_timestamp == b.deletion_timestamp
+        && a.deletion_grace_period_seconds == b.deletion_grace_period_seconds
+        && a.generation == b.generation
+        && gates(old) == gates(new)
+}
+
+/// A number per pod that changes when one of its sandboxes or containers changes state.
+fn fingerprints(sandboxes: &[Sandbox], containers: &[Container]) -> HashMap<PodUid, u64> {
+    let mut facts: HashMap<PodUid, Vec<(&str, u8)>> = HashMap::new();
+    for sandbox in sandboxes {
+        facts.entry(sandbox.uid.clone()).or_default().push((&sandbox.id.0, u8::from(sandbox.ready)));
+    }
+    for container in containers {
+        let state = match container.state {
+            ContainerState::Created => 2,
+            ContainerState::Running { .. } => 3,
+            ContainerState::Exited(_) => 4,
+            ContainerState::Unknown => 5,
+        };
+        facts.entry(container.uid.clone()).or_default().push((&container.id.0, state));
+    }
+    let print = |mut list: Vec<(&str, u8)>| {
+        list.sort_unstable();
+        let mut hasher = DefaultHasher::new();
+        list.hash(&mut hasher);
+        hasher.finish()
+    };
+    facts.into_iter().map(|(uid, list)| (uid, print(list))).collect()
+}
+
+/// What the runtime's labels tell about a pod that the store does not know.
+fn skeleton(uid: &PodUid, sandboxes: &[Sandbox], containers: &[Container]) -> Option<Pod> {
+    let of_container = containers.iter().find(|container| container.uid == *uid).map(|container| {
+        let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
+        (label(labels::POD_NAME), label(labels::POD_NAMESPACE))
+    });
+    let of_sandbox = sandboxes.iter().find(|sandbox| sandbox.uid == *uid);
+    let (name, namespace) =
+        of_sandbox.map(|sandbox| (sandbox.name.clone(), sandbox.namespace.clone())).or(of_container)?;
+    let grace = containers
+        .iter()
+        .filter(|container| container.uid == *uid)
+        .filter_map(|container| container.annotations.get(labels::GRACE)?.parse::<i64>().ok())
+        .max();
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": namespace, "uid": uid.0 },
+        "spec": { "containers": [], "terminationGracePeriodSeconds": grace },
+    }))
+    .ok()
+}
+
+/// Keeps an event stream open; the receiver says whether there is one.
+fn watch_runtime(ctx: &Arc<Context>, tasks: &TaskSet, nudges: mpsc::Sender<()>) -> watch::Receiver<bool> {
+    /// A stream that lives this long is taken for one that works.
+    const ALIVE_AFTER: Duration = Duration::from_millis(200);
+    let (live, receiver) = watch::channel(false);
+    let live = Arc::new(live);
+    let ctx = Arc::clone(ctx);
+    tasks.spawn("runtime-events", Restart::on_failure(), move |token| {
+        let (ctx, nudges, live) = (Arc::clone(&ctx), nudges.clone(), Arc::clone(&live));
+        async move {
+            let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+            loop {
+                let stream = ctx.runtime.watch(nudges.clone());
+                tokio::pin!(stream);
+                let ended = tokio::select! {
+                    () = token.cancelled() => return Ok::<(), RuntimeError>(()),
+                    ended = &mut stream => ended,
+                    () = tokio::time::sleep(ALIVE_AFTER) => {
+                        live.send_replace(true);
+                        pause.reset();
+                        tokio::select! {
+                            () = token.cancelled() => return Ok(()),
+                            ended = &mut stream => ended,
+                        }
+                    }
+                };
+                live.send_replace(false);
+                let wait = match ended {
+                    Err(RuntimeError::Unsupported { .. }) => {
+                        tracing::info!("the container runtime has no events: it is asked every second");
+                        Duration::from_secs(600)
+                    }
+                    _ => pause.pause(),
+                };
+                // What happened while nobody listened.
+                nudges.try_send(()).ok();
+                tokio::select! {
+                    () = token.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+    });
+    receiver
+}

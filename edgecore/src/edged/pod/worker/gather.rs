@@ -1,0 +1,145 @@
+//! Getting what the pod refers to, and making its volumes ready or up to date.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1 as auth;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proto::resource::{ObjectKey, ResourceKind};
+use serde::de::DeserializeOwned;
+
+use super::Worker;
+use crate::edged::events::Severity;
+use crate::edged::objects::{Absent, Objects, References, Token, TokenRequest};
+use crate::edged::pod::plan::Trouble;
+use crate::edged::pod::policy;
+use crate::edged::volumes;
+use crate::metamanager::FetchError;
+
+/// First and longest pause between attempts to make volumes ready, in milliseconds.
+const VOLUME_PAUSE: (i64, i64) = (500, 120_000);
+/// The shortest time to the next question for a token.
+const TOKEN_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+/// Even a long-lived token is renewed once a day.
+const TOKEN_LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
+impl Worker {
+    /// Brings objects and volumes up to date if something may have changed, or if it failed and is due again.
+    pub(super) async fn prepare(&mut self) {
+        let now = Timestamp::now();
+        let due = |time: Option<Timestamp>| time.is_some_and(|time| now >= time);
+        let renew = due(self.renew);
+        let retry = !self.memory.volumes_ready && self.memory.volumes.is_none()
+            || due(self.memory.volumes.as_ref().map(|trouble| trouble.until));
+        if !(self.stale || renew || retry) {
+            return;
+        }
+        let references = References::of(&self.pod);
+        self.objects = Arc::new(self.gather(&references, now).await);
+        self.stale = false;
+        match self.sync_volumes().await {
+            Ok(()) => {
+                self.memory.volumes_ready = true;
+                self.memory.volumes = None;
+            }
+            Err(message) => {
+                let failures =
+                    self.memory.volumes.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
+                let until = Self::pause_after(failures, VOLUME_PAUSE.0, VOLUME_PAUSE.1, now);
+                let event = format!("MountVolume.SetUp failed for {message}");
+                self.ctx.events.pod(&self.pod, None, Severity::Warning, "FailedMount", &event).await;
+                let reason = "FailedMount".to_owned();
+                self.memory.volumes = Some(Trouble { reason, message, since: now, until, failures });
+            }
+        }
+    }
+
+    async fn sync_volumes(&self) -> Result<(), String> {
+        if policy::spec(&self.pod).volumes.as_ref().is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        let (pod, objects, ctx) = (Arc::clone(&self.pod), Arc::clone(&self.objects), Arc::clone(&self.ctx));
+        let facts = self.ctx.facts(&self.seen.addresses);
+        let sync = move || {
+            let from =
+                volumes::Ingredients { pod: &pod, objects: &objects, facts: &facts, settings: &ctx.settings };
+            volumes::sync(from).map_err(|error| error.to_string())
+        };
+        tokio::task::spawn_blocking(sync).await.map_err(|error| error.to_string()).and_then(|result| result)
+    }
+
+    async fn gather(&mut self, references: &References, now: Timestamp) -> Objects {
+        let namespace = self.identity().0;
+        let mut objects = Objects::default();
+        for name in &references.config_maps {
+            let found: Result<ConfigMap, Absent> =
+                self.fetch(&namespace, ResourceKind::ConfigMap, name).await;
+            objects.config_maps.insert(name.clone(), found);
+        }
+        for name in &references.secrets {
+            let found: Result<Secret, Absent> = self.fetch(&namespace, ResourceKind::Secret, name).await;
+            objects.secrets.insert(name.clone(), found);
+        }
+        self.renew = None;
+        let mut tokens = BTreeMap::new();
+        for request in &references.tokens {
+            let found = self.token(&namespace, request, now).await;
+            if let Ok(token) = &found {
+                self.renew = Some(self.renew.map_or(token.renew, |renew| renew.min(token.renew)));
+            }
+            tokens.insert(request.clone(), found);
+        }
+        objects.tokens = tokens;
+        objects
+    }
+
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        namespace: &str,
+        kind: ResourceKind,
+        name: &str,
+    ) -> Result<T, Absent> {
+        let key = ObjectKey::namespaced(namespace, kind, name);
+        let found = self.ctx.store.fetch(&key).await.map_err(absent)?;
+        serde_json::from_value(found.object)
+            .map_err(|error| Absent::Unavailable(format!("what is stored of it cannot be read: {error}")))
+    }
+
+    async fn token(&self, namespace: &str, request: &TokenRequest, now: Timestamp) -> Result<Token, Absent> {
+        let account = policy::spec(&self.pod).service_account_name.as_deref().unwrap_or("default");
+        let meta = &self.pod.metadata;
+        let audiences = (!request.audience.is_empty()).then(|| vec![request.audience.clone()]);
+        let question = auth::TokenRequest {
+            metadata: ObjectMeta::default(),
+            spec: Some(auth::TokenRequestSpec {
+                audiences,
+                expiration_seconds: Some(request.seconds),
+                bound_object_ref: Some(auth::BoundObjectReference {
+                    kind: Some("Pod".into()),
+                    api_version: Some("v1".into()),
+                    name: meta.name.clone(),
+                    uid: meta.uid.clone(),
+                }),
+            }),
+            status: None,
+        };
+        let answer =
+            self.ctx.store.service_account_token(namespace, account, question).await.map_err(absent)?;
+        let status = answer.status.ok_or_else(|| Absent::Unavailable("the answer has no token".into()))?;
+        let text = status.token.unwrap_or_default();
+        let expires = status.expiration_timestamp.map_or(now, |time| time.0);
+        let left = now.duration_until(expires).as_secs().max(0);
+        let wait = SignedDuration::from_secs(left / 5 * 4).clamp(TOKEN_PAUSE, TOKEN_LONGEST);
+        Ok(Token { text, renew: now.saturating_add(wait).unwrap_or(expires) })
+    }
+}
+
+fn absent(error: FetchError) -> Absent {
+    match error {
+        FetchError::NotFound(_) => Absent::NotFound,
+        FetchError::Disconnected(_) => Absent::Offline,
+        other => Absent::Unavailable(other.to_string()),
+    }
+}

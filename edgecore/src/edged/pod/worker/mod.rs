@@ -1,0 +1,385 @@
+//! One pod, one worker: look, decide ([`plan::step`]), do, report; then sleep until something changes.
+//!
+//! Everything that must survive a restart is in the runtime (labels, annotations), on disk (volumes) or in the store
+//! (object, last status). A worker may be dropped at any await and started again.
+
+mod gather;
+mod observe;
+mod start;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use proto::resource::ResourceKind;
+use tasks::Backoff;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::observed::Observed;
+use super::plan::{self, Action, Goal, Memory, Trouble, View};
+use super::{policy, status};
+use crate::edged::context::Context;
+use crate::edged::events::Severity;
+use crate::edged::objects::Objects;
+use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
+use crate::edged::{cgroups, volumes};
+use crate::edgehub::Connection;
+use crate::metamanager::StoreError;
+
+/// What the store says about a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Desired {
+    /// The object is there; it may ask for deletion.
+    Present(Arc<Pod>),
+    /// The object is gone: what is left of the pod goes too.
+    Removed,
+}
+
+/// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
+const FLIP_AFTER: SignedDuration = SignedDuration::from_secs(1);
+/// Nothing waits longer than this for the next look.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Why a round had to be given up; repeated after a pause.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot give back what the pod had on disk: {0}")]
+    Teardown(std::io::Error),
+}
+
+/// Drives one pod.
+pub struct Worker {
+    ctx: Arc<Context>,
+    desired: watch::Receiver<Desired>,
+    nudge: Arc<Notify>,
+    pod: Arc<Pod>,
+    present: bool,
+    memory: Memory,
+    prior: Option<PodStatus>,
+    objects: Arc<Objects>,
+    /// Config maps, secrets or the pod itself may have changed since the last look.
+    stale: bool,
+    /// When a token is to be renewed.
+    renew: Option<Timestamp>,
+    seen: Observed,
+    /// Details of containers in states that do not change any more by themselves.
+    known: BTreeMap<ContainerId, Container>,
+    /// Addresses of the sandbox they were asked for.
+    addresses: Option<(SandboxId, Vec<std::net::IpAddr>)>,
+    /// The container whose back-off was last told in an event, by name.
+    told: BTreeMap<String, ContainerId>,
+}
+
+impl Worker {
+    /// A worker for a pod; `pod` is what is known of it, at least name, namespace and uid.
+    pub fn new(
+        ctx: Arc<Context>,
+        pod: Arc<Pod>,
+        desired: watch::Receiver<Desired>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        Self {
+            ctx,
+            desired,
+            nudge,
+            pod,
+            present: true,
+            memory: Memory::default(),
+            prior: None,
+            objects: Arc::default(),
+            stale: true,
+            renew: None,
+            seen: Observed::default(),
+            known: BTreeMap::new(),
+            addresses: None,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the pod's object and everything of it are gone, or until cancelled.
+    pub async fn run(mut self, token: CancellationToken) -> Result<(), StoreError> {
+        tokio::select! {
+            () = token.cancelled() => Ok(()),
+            ended = self.live() => ended,
+        }
+    }
+
+    async fn live(&mut self) -> Result<(), StoreError> {
+        let mut config_maps = self.ctx.store.changes(ResourceKind::ConfigMap);
+        let mut secrets = self.ctx.store.changes(ResourceKind::Secret);
+        let mut connection = self.ctx.connection.clone();
+        let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        self.refresh();
+        self.prior = self.last_status().await?;
+        loop {
+            self.refresh();
+            let sleep = match self.round().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(sleep)) => {
+                    retry.reset();
+                    sleep
+                }
+                Err(error) => {
+                    let sleep = retry.pause();
+                    tracing::warn!("{error}; again in {sleep:.1?}");
+                    sleep
+                }
+            };
+            if sleep.is_zero() {
+                continue;
+            }
+            let incomplete = !self.objects.complete();
+            tokio::select! {
+                () = changed(&mut self.desired) => self.stale = true,
+                () = self.nudge.notified() => {}
+                () = changed(&mut config_maps) => self.refetch(),
+                () = changed(&mut secrets) => self.refetch(),
+                () = connected(&mut connection), if incomplete => self.refetch(),
+                () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+            }
+        }
+    }
+
+    /// Objects have changed: what failed for want of them is tried again at once.
+    fn refetch(&mut self) {
+        self.stale = true;
+        self.memory.volumes = None;
+        self.memory.containers.retain(|_, trouble| trouble.reason != "CreateContainerConfigError");
+    }
+
+    /// Takes up what the store says now.
+    fn refresh(&mut self) {
+        match &*self.desired.borrow_and_update() {
+            Desired::Present(pod) => {
+                self.stale |= !Arc::ptr_eq(pod, &self.pod);
+                self.pod = Arc::clone(pod);
+                self.present = true;
+            }
+            Desired::Removed => self.present = false,
+        }
+    }
+
+    /// What was reported last: by this node, or, if the node has lost its store, as the cloud remembers it.
+    async fn last_status(&self) -> Result<Option<PodStatus>, StoreError> {
+        let (namespace, name, uid) = self.identity();
+        let own = self.ctx.store.pod_status(&namespace, &name, &uid).await?;
+        Ok(own.or_else(|| self.pod.status.clone().filter(|status| status.start_time.is_some())))
+    }
+
+    fn identity(&self) -> (String, String, String) {
+        let meta = &self.pod.metadata;
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        (text(&meta.namespace), text(&meta.name), text(&meta.uid))
+    }
+
+    fn goal(&self) -> Goal {
+        match self.present && self.pod.metadata.deletion_timestamp.is_none() {
+            true => Goal::Run,
+            false => Goal::Stop { grace: policy::grace(&self.pod) },
+        }
+    }
+
+    fn view(&self, now: Timestamp) -> View<'_> {
+        View {
+            pod: &self.pod,
+            goal: self.goal(),
+            seen: &self.seen,
+            prior: self.prior.as_ref(),
+            memory: &self.memory,
+            now,
+        }
+    }
+
+    /// One look and what follows from it. `None`: the pod is gone for good. Otherwise, how long to sleep; zero when
+    /// something was done and the next look is due.
+    async fn round(&mut self) -> Result<Option<Duration>, RoundError> {
+        self.observe().await?;
+        let now = Timestamp::now();
+        if self.goal() == Goal::Run && !plan::has_ended(self.view(now)) {
+            self.prepare().await;
+        }
+        self.flip(now).await;
+        let now = Timestamp::now();
+        let plan = plan::step(self.view(now));
+        if plan.actions.is_empty() || self.prior.is_none() {
+            self.report(now).await?;
+        }
+        if plan.actions.is_empty() {
+            if !self.present && self.memory.finished {
+                return Ok(None);
+            }
+            self.tell_back_off(now).await;
+            return Ok(Some(self.sleep(&plan, now)));
+        }
+        let mut actions = plan.actions.into_iter().peekable();
+        while let Some(action) = actions.next() {
+            if let Action::StopContainer { .. } = action {
+                let mut stops = vec![action];
+                while let Some(more) = actions.next_if(|next| matches!(next, Action::StopContainer { .. })) {
+                    stops.push(more);
+                }
+                self.stop(stops).await?;
+            } else {
+                self.act(action).await?;
+            }
+        }
+        Ok(Some(Duration::ZERO))
+    }
+
+    fn sleep(&self, plan: &plan::Plan, now: Timestamp) -> Duration {
+        let flips = self.memory.containers.values().filter(|trouble| trouble.reason == "ErrImagePull");
+        let flips = flips.map(|trouble| trouble.since.saturating_add(FLIP_AFTER).unwrap_or(now));
+        let volumes = self.memory.volumes.as_ref().map(|trouble| trouble.until);
+        let next = flips.chain(volumes).chain(plan.wake).chain(self.renew).min();
+        let wait = next.map_or(LONGEST_SLEEP, |next| now.duration_until(next).try_into().unwrap_or_default());
+        // Never zero: zero means that something was done.
+        wait.max(Duration::from_millis(20))
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), RoundError> {
+        tracing::debug!(?action);
+        let runtime = Arc::clone(&self.ctx.runtime);
+        match action {
+            Action::StopContainer { .. } => {}
+            Action::StopSandbox(id) => runtime.stop_sandbox(&id).await?,
+            Action::RemoveSandbox(id) => runtime.remove_sandbox(&id).await?,
+            Action::RemoveContainer(id) => {
+                runtime.remove_container(&id).await?;
+                self.remove_log(&id).await;
+            }
+            Action::CreateSandbox { attempt } => self.create_sandbox(attempt).await?,
+            Action::StartContainer { name, restarts, back_off, sandbox } => {
+                self.start(&name, restarts, back_off, &sandbox).await?;
+            }
+            Action::ReleaseVolumes => {
+                self.release_volumes().await?;
+                self.memory.volumes_ready = false;
+            }
+            Action::Finish => self.finish().await?,
+        }
+        Ok(())
+    }
+
+    /// Says how the pod stands, if that differs from what was said.
+    async fn report(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        if !self.present {
+            return Ok(());
+        }
+        let next = status::build(self.view(now), &self.ctx.node_facts);
+        if !status::differs(self.prior.as_ref(), &next) {
+            return Ok(());
+        }
+        let (namespace, name, uid) = self.identity();
+        self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
+        tracing::debug!(phase = next.phase, "status reported");
+        self.prior = Some(next);
+        Ok(())
+    }
+
+    /// The end: nothing runs any more and the network is released. Says so, then forgets what is left in the runtime;
+    /// a crash in between is made up for by the next round.
+    async fn finish(&mut self) -> Result<(), RoundError> {
+        self.release_volumes().await?;
+        if self.present && !self.memory.gone_said {
+            // The exit codes disappear with the containers.
+            self.report(Timestamp::now()).await?;
+            let (namespace, name, uid) = self.identity();
+            self.ctx.store.report_pod_gone(&namespace, &name, &uid).await?;
+            self.memory.gone_said = true;
+        }
+        for sandbox in &self.seen.sandboxes {
+            self.ctx.runtime.remove_sandbox(&sandbox.id).await?;
+        }
+        for container in &self.seen.containers {
+            self.ctx.runtime.remove_container(&container.id).await?;
+        }
+        cgroups::remove(&self.identity().2, &self.ctx.settings);
+        let logs = super::sandbox::log_directory(&self.pod, &self.ctx.settings);
+        if let Err(error) = tokio::fs::remove_dir_all(&logs).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {error}", logs.display());
+        }
+        self.memory.finished = true;
+        Ok(())
+    }
+
+    async fn release_volumes(&self) -> Result<(), RoundError> {
+        let (_, _, uid) = self.identity();
+        let settings = self.ctx.settings.clone();
+        tokio::task::spawn_blocking(move || volumes::teardown(&uid, &settings))
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|result| result)
+            .map_err(RoundError::Teardown)
+    }
+
+    /// Some time after a failed pull, the state says that it is being waited.
+    async fn flip(&mut self, now: Timestamp) {
+        let due = |trouble: &Trouble| {
+            trouble.reason == "ErrImagePull" && now.duration_since(trouble.since) >= FLIP_AFTER
+        };
+        let mut said = Vec::new();
+        for (name, trouble) in self.memory.containers.iter_mut().filter(|(_, trouble)| due(trouble)) {
+            let all = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
+            let image = all.filter(|c| c.name == *name).find_map(|c| c.image.clone()).unwrap_or_default();
+            trouble.reason = "ImagePullBackOff".into();
+            trouble.message = format!("Back-off pulling image {image:?}: ErrImagePull: {}", trouble.message);
+            said.push((name.clone(), format!("Back-off pulling image {image:?}")));
+        }
+        for (name, message) in said {
+            self.ctx.events.pod(&self.pod, Some(&name), Severity::Normal, "BackOff", &message).await;
+        }
+    }
+
+    /// One event for every time that a container has to wait for its next start.
+    async fn tell_back_off(&mut self, now: Timestamp) {
+        let Some(status) = &self.prior else { return };
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let waiting: Vec<String> = lists
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|status| {
+                let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+                waiting.and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff")
+            })
+            .map(|status| status.name.clone())
+            .collect();
+        for name in waiting {
+            let Some(container) = self.seen.latest(&name) else { continue };
+            if self.told.get(&name) == Some(&container.id)
+                || container.exit().is_none_or(|exit| exit.finished > now)
+            {
+                continue;
+            }
+            self.told.insert(name.clone(), container.id.clone());
+            let label = status::pod_label(&self.pod);
+            let message = format!("Back-off restarting failed container {name} in pod {label}");
+            self.ctx.events.pod(&self.pod, Some(&name), Severity::Warning, "BackOff", &message).await;
+        }
+    }
+}
+
+/// The next change; never, when nobody is left to change it.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The next time that the cloud can be asked.
+async fn connected(receiver: &mut watch::Receiver<Connection>) {
+    changed(receiver).await;
+    if receiver.wait_for(|connection| connection.is_up()).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
