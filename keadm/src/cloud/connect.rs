@@ -68,7 +68,8 @@ pub(crate) async fn fetch_untrusted(
 ) -> Result<(Answer, Vec<CertificateDer<'static>>), ConnectError> {
     let shown = Arc::new(AnyCertificate::default());
     let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
-    let answer = bounded(exchange(address, config, path, Vec::new(), Vec::new())).await;
+    // Boxed: a handshake's state is large, and several of these are held at once.
+    let answer = Box::pin(bounded(exchange(address, config, path, Vec::new(), Vec::new()))).await;
     let chain = shown.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok((answer?, chain))
 }
@@ -82,7 +83,7 @@ pub(crate) async fn fetch_plain(address: &HostPort, path: &str) -> Result<Answer
 pub(crate) async fn speaks_tls(address: &HostPort) -> Result<(), ConnectError> {
     let shown = Arc::new(AnyCertificate::default());
     let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
-    match bounded(open(address, config)).await {
+    match Box::pin(bounded(open(address, config))).await {
         Ok(_) => Ok(()),
         // It asked for a client certificate, as it should: it has shown its own by then.
         Err(ConnectError::Tls(rustls::Error::AlertReceived(_)))
@@ -126,7 +127,7 @@ impl Trusted {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     ) -> Result<Answer, ConnectError> {
-        bounded(exchange(&self.address, self.config.clone(), path, headers, body)).await
+        Box::pin(bounded(exchange(&self.address, self.config.clone(), path, headers, body))).await
     }
 }
 

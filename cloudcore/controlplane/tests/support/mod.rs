@@ -14,7 +14,10 @@ use tasks::TaskSet;
 use tokio::process::Command;
 
 pub const KUBECTL: &str = "/usr/bin/kubectl";
-pub const KUBECTL_1_20: &str = "/opt/kubectl-1.20/usr/bin/kubectl";
+pub const KUBECTL_1_20: &str = match option_env!("SKERRY_OLD_KUBECTL") {
+    Some(path) => path,
+    None => "/opt/kubectl-1.20/usr/bin/kubectl",
+};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running control plane in a directory that goes with it.
