@@ -1,12 +1,12 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use anyhow::Result;
+use tokio::runtime::Runtime;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// What the link does to the bytes that cross it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,13 @@ pub enum Fault {
     Silence,
 }
 
-/// A TCP relay on loopback that stands for the network between an edge node and its cloud.
+/// A TCP relay on loopback that stands for the network between an edge node and its cloud. It has a thread of its
+/// own: a test that waits for a program must not stop the network.
 #[derive(Debug)]
 pub struct Link {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
-    _accept: AbortOnDropHandle<()>,
+    runtime: Option<Runtime>,
 }
 
 impl Link {
@@ -32,12 +33,19 @@ impl Link {
     ///
     /// # Errors
     /// When no port can be bound.
-    pub async fn to(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
+    pub fn to(target: SocketAddr) -> Result<Self> {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
         let (fault, seen) = watch::channel(Fault::None);
-        let accept = AbortOnDropHandle::new(accept(listener, target, seen));
-        Ok(Self { address, fault, _accept: accept })
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.spawn(async move {
+            // A socket that was bound a moment ago can be registered; if not, every connection shows it.
+            if let Ok(listener) = TcpListener::from_std(socket) {
+                accept(listener, target, seen).await;
+            }
+        });
+        Ok(Self { address, fault, runtime: Some(runtime) })
     }
 
     /// Where to connect to.
@@ -51,31 +59,22 @@ impl Link {
     }
 }
 
-/// The relay belongs to the [`Link`] that holds its handle; its connections end with it.
-#[allow(clippy::disallowed_methods)]
-fn accept(
-    listener: TcpListener,
-    target: SocketAddr,
-    fault: watch::Receiver<Fault>,
-) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        let end = CancellationToken::new();
-        let _guard = end.clone().drop_guard();
-        let end = Arc::new(end);
-        while let Ok((inbound, _)) = listener.accept().await {
-            if *fault.borrow() == Fault::Refuse {
-                drop(inbound);
-                continue;
-            }
-            let (fault, end) = (fault.clone(), Arc::clone(&end));
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = end.cancelled() => {}
-                    _ = relay(inbound, target, fault) => {}
-                }
-            });
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
-    })
+    }
+}
+
+/// The relay's tasks belong to the link's runtime and end with it.
+#[allow(clippy::disallowed_methods)]
+async fn accept(listener: TcpListener, target: SocketAddr, fault: watch::Receiver<Fault>) {
+    while let Ok((inbound, _)) = listener.accept().await {
+        if *fault.borrow() != Fault::Refuse {
+            tokio::spawn(relay(inbound, target, fault.clone()));
+        }
+    }
 }
 
 async fn relay(inbound: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>) -> Result<()> {

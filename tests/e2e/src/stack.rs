@@ -120,8 +120,8 @@ impl Stack {
         Ok(Self {
             edge: None,
             cloud,
-            link: Link::to(SocketAddr::from(([127, 0, 0, 1], hub))).await?,
-            https_link: Link::to(SocketAddr::from(([127, 0, 0, 1], https))).await?,
+            link: Link::to(SocketAddr::from(([127, 0, 0, 1], hub)))?,
+            https_link: Link::to(SocketAddr::from(([127, 0, 0, 1], https)))?,
             client,
             mqtt_port,
             health_port,
@@ -281,6 +281,13 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.edge = None;
         self.cloud.kill();
+        // For whoever looks into a failure: the logs outlive the installation.
+        if let Some(keep) = std::env::var_os("SKERRY_KEEP_LOGS") {
+            for log in ["cloudcore.log", "edgecore.log", "containerd.log"] {
+                std::fs::create_dir_all(&keep).ok();
+                std::fs::copy(self.dir.path().join(log), Path::new(&keep).join(log)).ok();
+            }
+        }
         for mount in mounts_below(self.dir.path()).iter().rev() {
             umount2(mount, MntFlags::MNT_DETACH).ok();
         }
