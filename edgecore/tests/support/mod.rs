@@ -120,25 +120,36 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn connect(port: u16, id: &str) -> Self {
-        Self::with(port, id, true).await.0
+    /// As [`Client::connect`], with a name and a password; waits until the broker is there.
+    pub async fn login(port: u16, id: &str, user: &str, password: &str) -> Self {
+        let mut options = Self::options(port, id);
+        options.set_credentials(user, password);
+        Self::open(options).await
     }
 
-    /// With `clean` unset: a lasting session. Also says whether the broker had one.
-    pub async fn with(port: u16, id: &str, clean: bool) -> (Self, bool) {
+    pub async fn connect(port: u16, id: &str) -> Self {
+        Self::open(Self::options(port, id)).await
+    }
+
+    /// As [`Client::connect`], with a session that outlives the connection.
+    pub async fn lasting(port: u16, id: &str) -> Self {
+        let mut options = Self::options(port, id);
+        options.set_clean_session(false);
+        Self::open(options).await
+    }
+
+    fn options(port: u16, id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_clean_session(clean).set_max_packet_size(1 << 20, 1 << 20).set_inflight(1000);
+        options.set_max_packet_size(1 << 20, 1 << 20).set_inflight(1000);
+        options
+    }
+
+    async fn open(options: MqttOptions) -> Self {
         let (client, mut events) = AsyncClient::new(options, 4096);
         loop {
-            match timeout(Duration::from_secs(5), events.poll())
-                .await
-                .expect("the broker answers")
-                .expect("connects")
-            {
-                Event::Incoming(Packet::ConnAck(ack)) => {
-                    return (Self { client, events }, ack.session_present);
-                }
-                _ => continue,
+            let event = timeout(Duration::from_secs(5), events.poll()).await.expect("the broker answers");
+            if let Event::Incoming(Packet::ConnAck(_)) = event.expect("connects") {
+                return Self { client, events };
             }
         }
     }

@@ -14,7 +14,7 @@ use rumqttc::{ConnectReturnCode, Packet, Publish, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -28,6 +28,8 @@ use crate::devicetwin::Verdict;
 const INTRODUCTION: Duration = Duration::from_secs(10);
 /// How long a write may make no progress.
 const STALLED: Duration = Duration::from_secs(20);
+/// How long a client whose message could not be stored is kept waiting before it is put out.
+const BACK_PRESSURE: Duration = Duration::from_secs(1);
 /// Acknowledgements that may wait for the store before the client is read again.
 const UNACKNOWLEDGED: usize = 2048;
 /// Bytes written in one go.
@@ -104,6 +106,10 @@ impl<S: Sink> Connection<S> {
         // What was said for the client is said before the door closes: an answer may be the reason why it closes.
         self.fill(&attached);
         let _ = timeout(Duration::from_secs(1), self.flush()).await;
+        if matches!(end, End::NotStored) {
+            // Time to read why, and a brake: the client comes back with the same message at once.
+            sleep(BACK_PRESSURE).await;
+        }
         let _ = timeout(Duration::from_secs(1), self.stream.shutdown()).await;
         self.router.detach(&attached);
         if let (Some(will), false) = (connect.last_will, matches!(end, End::Goodbye)) {
