@@ -244,6 +244,19 @@ edgecore_runs() {
   fi
 }
 
+# within SECONDS COMMAND...: whether the command succeeds in that time.
+within() {
+  local limit=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < limit)) || return 1
+    sleep 0.1
+  done
+}
+
+# A supervised edgecore that has just ended is on its way back.
+edgecore_settled() { edgecore_runs || [[ ! -e /run/kubeedge/edgecore.json ]]; }
+
 join_args() {
   printf '%s\n' --cloudcore-ipport=127.0.0.1:10000 --edgenode-name="$node" \
     --remote-runtime-endpoint="unix://$socket" --timeout 30 \
@@ -253,7 +266,8 @@ join_args() {
 }
 
 start_edge() {
-  if edgecore_runs && node_ready; then
+  within 5 edgecore_settled || true
+  if edgecore_runs && within 15 node_ready; then
     say "edgecore runs already, $node is Ready"
     return
   fi

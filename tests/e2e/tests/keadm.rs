@@ -111,6 +111,8 @@ async fn the_cgroup_driver_of_a_real_containerd_is_compared() -> Result<()> {
 async fn a_token_bound_to_a_node_lets_in_that_node_only() -> Result<()> {
     let stack = Stack::start(StackOptions::default()).await?;
     let edge = Edge::new()?;
+    // The CA is there once its first token is.
+    stack.token().await?;
     let kubeconfig = stack.kubeconfig();
     let minted =
         edge.keadm(&["gettoken", "--kube-config", &path(&kubeconfig), "--node", "kitchen", "--ttl", "5m"])?;
