@@ -119,7 +119,9 @@ impl Worker {
         let event = match failure.reason {
             "InvalidImageName" => ("InspectFailed", failure.message.clone()),
             "ErrImageNeverPull" => ("ErrImageNeverPull", failure.message.clone()),
-            "ErrImagePull" => ("Failed", format!("Failed to pull image: {}", failure.message)),
+            "ErrImagePull" => {
+                ("Failed", format!("Failed to pull image {:?}: {}", self.image_name(name), failure.message))
+            }
             _ => ("Failed", format!("Error: {}", failure.message)),
         };
         let events = &self.ctx.events;
@@ -131,6 +133,12 @@ impl Worker {
         let trouble =
             Trouble { reason: failure.reason.into(), message: failure.message, since: now, until, failures };
         self.memory.containers.insert(name.to_owned(), trouble);
+    }
+
+    /// The image of a container as the user wrote it.
+    pub(super) fn image_name(&self, name: &str) -> String {
+        let mut all = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
+        all.find(|spec| spec.name == name).and_then(|spec| spec.image.clone()).unwrap_or_default()
     }
 
     async fn try_start(
