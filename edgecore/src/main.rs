@@ -16,7 +16,7 @@ use edgecore::{devicetwin, health, lock, metamanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// The edge agent of Skerry: runs this node's pods and devices, with or without the cloud.
@@ -151,7 +151,10 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
             devicetwin::open(settings.twins, Some(store.clone()), connection, voice, &twin_tasks).await?;
         outboxes.push(Arc::new(twins.clone()));
         if config.modules.event_bus.enable {
-            bus.start(twins, &mqtt_tasks).await?;
+            // A taken port must not cost the node its pods.
+            if let Err(reason) = bus.start(twins, &mqtt_tasks).await {
+                error!("devices are not served over MQTT until edgecore is restarted: {reason}");
+            }
         }
     }
     if config.modules.edge_hub.enable {

@@ -1,5 +1,7 @@
 //! How a node gets its certificate, and what it says when it does not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[allow(dead_code, reason = "shared by several test binaries")]
 mod cloud;
 

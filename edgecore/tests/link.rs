@@ -1,5 +1,7 @@
 //! What the link does with a real socket: resume, notice silence, acknowledge, tell what the cloud has not confirmed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[allow(dead_code, reason = "shared by several test binaries")]
 mod cloud;
 

@@ -1,5 +1,7 @@
 //! What the edge's store promises to the cloud and to this node.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;

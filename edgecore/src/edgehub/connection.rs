@@ -1,6 +1,7 @@
 //! The shell around a session: socket, store, outboxes and clock. All it starts dies with it.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use proto::session::{Codec, Item};
 use tasks::TaskSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -262,11 +263,14 @@ fn inventory(store: metamanager::Handle) -> Job {
 /// Decodes what comes until the socket ends.
 async fn read<S>(mut stream: S, codec: Codec, events: mpsc::Sender<Event>)
 where
-    S: futures::Stream<Item = Result<Frame, tokio_tungstenite::tungstenite::Error>> + Unpin,
+    S: futures::Stream<Item = Result<Frame, Error>> + Unpin,
 {
     let ended = loop {
         let event = match stream.next().await {
             None => break "the cloud closed the connection".to_owned(),
+            Some(Err(Error::Io(reason))) if reason.kind() == ErrorKind::UnexpectedEof => {
+                break "the cloud is gone without a goodbye".to_owned();
+            }
             Some(Err(reason)) => break format!("the connection broke: {reason}"),
             Some(Ok(Frame::Close(frame))) => {
                 let words = frame.map(|frame| format!(": {} {}", u16::from(frame.code), frame.reason));
@@ -300,7 +304,7 @@ async fn write<S>(
     within: std::time::Duration,
     events: mpsc::Sender<Event>,
 ) where
-    S: futures::Sink<Frame, Error = tokio_tungstenite::tungstenite::Error> + Unpin,
+    S: futures::Sink<Frame, Error = Error> + Unpin,
 {
     let ended = loop {
         let Some(batch) = batches.recv().await else { return };

@@ -17,11 +17,13 @@ use super::{Input, Output, Rate, Report, RowKey, Session, Settings};
 const ROWS: usize = 5;
 const OBJECTS: usize = 5;
 
+#[expect(clippy::large_enum_variant, reason = "a simulation need not be small")]
 enum Up {
     Item(Item),
     Ping(u64),
 }
 
+#[expect(clippy::large_enum_variant, reason = "a simulation need not be small")]
 enum Down {
     Item(Item),
     Pong(u64),
