@@ -248,9 +248,16 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
     std::iter::once(base.join(name)).chain(below).filter(|path| path.is_dir()).collect()
 }
 
+/// A group stays busy for a moment after its last process was killed.
 fn remove_cgroups(name: &str) {
-    for root in cgroups(name) {
-        remove_cgroup(&root);
+    for _ in 0..40 {
+        for root in cgroups(name) {
+            remove_cgroup(&root);
+        }
+        if cgroups(name).is_empty() {
+            return;
+        }
+        pause();
     }
 }
 
