@@ -94,14 +94,14 @@ impl Manager {
         let mut rebuilds = self.ctx.store.rebuilds();
         let mut connection = self.ctx.connection.clone();
         let (nudges, mut nudged) = mpsc::channel(1);
-        let events = watch_runtime(&self.ctx, &self.tasks, nudges);
+        let mut events = watch_runtime(&self.ctx, &self.tasks, nudges);
         self.trusted = self.is_filled().await?;
         self.take_up_pods().await?;
         let mut looks: Vec<Instant> = vec![Instant::now()];
         let mut had_events = false;
         let mut last_look = Instant::now();
         loop {
-            let live = *events.borrow();
+            let live = *events.borrow_and_update();
             // From now on nothing is missed; what happened before is seen by one more look.
             if live && !had_events {
                 looks.push(Instant::now());
@@ -110,7 +110,6 @@ impl Manager {
             let healthy = matches!(*self.health.borrow(), RuntimeHealth::Ready { .. });
             let idle = if live && healthy { RELIST.0 } else { RELIST.1 };
             let next = looks.iter().min().copied().unwrap_or(last_look + idle);
-            let mut events_changed = events.clone();
             tokio::select! {
                 changed = pods.changed() => {
                     changed.map_err(|_| StoreError::Closed)?;
@@ -131,7 +130,7 @@ impl Manager {
                     let now = Instant::now();
                     looks = AFTER_EVENT.iter().map(|delay| now + *delay).collect();
                 }
-                Ok(()) = events_changed.changed() => {}
+                Ok(()) = events.changed() => {}
                 Some(uid) = self.ended.1.recv() => self.drop_worker(&uid),
                 () = tokio::time::sleep_until(next) => {
                     looks.retain(|look| *look > next);
