@@ -458,6 +458,62 @@ async fn strangers_are_told_who_they_are_and_that_they_may_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_may_do_what_is_bound_to_it_where_it_is_bound_and_no_longer() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let issued = expect(cluster.call("POST", path, json!({"spec": {"expirationSeconds": 600}})), 201).await;
+    let account = cluster.stranger(issued["status"]["token"].as_str());
+    let get = |path: &'static str| call(&account, "GET", path, "application/json", Value::Null);
+    expect(get("/api/v1/namespaces/default/pods"), 403).await;
+
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let binding = json!({
+        "metadata": {"name": "reads"},
+        "roleRef": {"kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+    });
+    expect(cluster.call("POST", bindings, binding), 201).await;
+    expect(get("/api/v1/namespaces/default/pods"), 200).await;
+    expect(get("/api/v1/namespaces/kube-system/pods"), 403).await;
+    expect(get("/api/v1/pods"), 403).await;
+    let secrets = expect(get("/api/v1/namespaces/default/secrets"), 403).await;
+    assert!(secrets["message"].as_str().unwrap().contains("cannot list resource \"secrets\""), "{secrets}");
+    let made = call(
+        &account,
+        "POST",
+        "/api/v1/namespaces/default/configmaps",
+        "application/json",
+        map("a", json!({})),
+    );
+    expect(made, 403).await;
+
+    let question = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let may = |verb: &'static str| {
+        let spec = json!({"resourceAttributes": {"namespace": "default", "verb": verb, "resource": "pods"}});
+        call(&account, "POST", question, "application/json", json!({"spec": spec}))
+    };
+    assert_eq!(expect(may("watch"), 201).await["status"]["allowed"], true);
+    assert_eq!(expect(may("delete"), 201).await["status"]["allowed"], false);
+
+    expect(cluster.call("DELETE", &format!("{bindings}/reads"), Value::Null), 200).await;
+    expect(get("/api/v1/namespaces/default/pods"), 403).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn default_roles_are_mended_at_start_unless_their_owner_said_not_to() {
+    let cluster = Cluster::start().await;
+    let role = |name: &str| format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}");
+    let emptied = json!({"rules": []});
+    expect(cluster.patch("merge-patch+json", &role("view"), emptied), 200).await;
+    let own = json!({"rules": [], "metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}});
+    expect(cluster.patch("merge-patch+json", &role("edit"), own), 200).await;
+    let cluster = cluster.restart().await;
+    let rules = |role: Value| role["rules"].as_array().map_or(0, Vec::len);
+    assert!(rules(expect(cluster.call("GET", &role("view"), Value::Null), 200).await) > 0);
+    assert_eq!(rules(expect(cluster.call("GET", &role("edit"), Value::Null), 200).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_huge_body_is_refused_and_the_server_goes_on() {
     let cluster = Cluster::start().await;
     let client = cluster.tls_client().await;

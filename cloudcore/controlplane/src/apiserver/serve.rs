@@ -54,7 +54,7 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
     let Some(place) = ResourcePath::parse(path).filter(|_| !documents::owns(path)) else {
         let verb = parts.method.as_str().to_ascii_lowercase();
         let asks = Attributes::Path { verb: &verb, path };
-        if !allowed(&who, asks) {
+        if !allowed(&api.store, &who, asks) {
             return Err(denial(&who, asks));
         }
         return documents::answer(&api, &parts, &query);
@@ -77,7 +77,7 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         namespace: &place.namespace,
         name: place.name.as_deref().unwrap_or_default(),
     };
-    if !allowed(&who, asks) {
+    if !allowed(&api.store, &who, asks) {
         return Err(denial(&who, asks));
     }
     let snapshot = api.registry.snapshot();

@@ -8,7 +8,7 @@ use crate::status::{Reason, Status};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Creates what is missing: the namespaces, the API's own service, `crds`. What is there is left as it is; CRDs are brought up to
+/// Creates what is missing: the namespaces, the API's own service, the default roles, `crds`. What is there is left as it is; CRDs are brought up to
 /// the manifests at hand.
 pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<(), Status> {
     for crd in stored_crds(api) {
@@ -20,6 +20,7 @@ pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<()
         api.furnish(name).await;
     }
     create(api, ("", "v1", "services"), "default", "kubernetes", service(port)).await?;
+    super::roles::bootstrap(api).await?;
     for crd in crds {
         install(api, crd).await?;
     }
@@ -44,7 +45,7 @@ fn service(port: u16) -> Value {
     })
 }
 
-async fn create(
+pub(super) async fn create(
     api: &Api,
     kind: (&str, &str, &str),
     namespace: &str,

@@ -9,6 +9,7 @@ mod bootstrap;
 mod crds;
 mod events;
 mod namespaces;
+mod roles;
 
 pub(crate) use bootstrap::bootstrap;
 

@@ -1,4 +1,5 @@
-//! Who may do what, until RBAC decides: masters everything, everyone authenticated may look at what is served, anyone at health.
+//! What callers may do whatever roles there are: masters everything, everyone authenticated may look at what is served, anyone at
+//! health. [`super::rbac`] adds to it.
 
 use super::Identity;
 use crate::status::{Reason, Status, qualified};
@@ -27,8 +28,8 @@ fn under(path: &str, roots: &[&str]) -> bool {
     roots.iter().any(|root| below(root))
 }
 
-/// Whether the caller may.
-pub(crate) fn allowed(who: &Identity, what: Attributes<'_>) -> bool {
+/// Whether the caller may without any role.
+pub(super) fn always_allowed(who: &Identity, what: Attributes<'_>) -> bool {
     match what {
         _ if who.is_master() => true,
         Attributes::Path { path, .. } if under(path, OPEN) => true,
@@ -83,10 +84,10 @@ mod tests {
     fn strangers_see_health_and_nothing_else() {
         let nobody = Identity::anonymous();
         for path in ["/healthz", "/livez/ping", "/readyz", "/version"] {
-            assert!(allowed(&nobody, Attributes::Path { verb: "get", path }), "{path}");
+            assert!(always_allowed(&nobody, Attributes::Path { verb: "get", path }), "{path}");
         }
         for path in ["/", "/api", "/apis/apps/v1", "/openapi/v3", "/metrics", "/healthzz"] {
-            assert!(!allowed(&nobody, Attributes::Path { verb: "get", path }), "{path}");
+            assert!(!always_allowed(&nobody, Attributes::Path { verb: "get", path }), "{path}");
         }
         let list = Attributes::Resource {
             verb: "list",
@@ -95,7 +96,7 @@ mod tests {
             namespace: "default",
             name: "",
         };
-        assert!(!allowed(&nobody, list));
+        assert!(!always_allowed(&nobody, list));
         assert_eq!(
             denial(&nobody, list).message,
             "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""

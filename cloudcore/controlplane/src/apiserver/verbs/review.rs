@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::apiserver::Api;
-use crate::apiserver::auth::{Attributes, Identity, allowed};
+use crate::apiserver::auth::{Attributes, Identity, allowed, rules};
 use crate::apiserver::call::Call;
 
 /// The question with its answer in `status`; none when `object` is not a question.
@@ -20,11 +20,13 @@ pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
                 None => json!({"authenticated": false, "error": "the token is not valid"}),
             }
         }
-        ("authorization.k8s.io", "selfsubjectaccessreviews") => may(&call.who, spec),
+        ("authorization.k8s.io", "selfsubjectaccessreviews") => may(api, &call.who, spec),
         ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
-            may(&subject(spec), spec)
+            may(api, &subject(spec), spec)
         }
-        ("authorization.k8s.io", "selfsubjectrulesreviews") => rules(&call.who),
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => {
+            rules_of(api, &call.who, spec["namespace"].as_str().unwrap_or_default())
+        }
         _ => return None,
     };
     let mut answered = object.clone();
@@ -46,11 +48,11 @@ fn subject(spec: &Value) -> Identity {
     }
 }
 
-fn may(who: &Identity, spec: &Value) -> Value {
+fn may(api: &Api, who: &Identity, spec: &Value) -> Value {
     let text = |part: &'static str, key: &str| spec[part][key].as_str().unwrap_or_default().to_owned();
     let allowed = if spec["nonResourceAttributes"].is_object() {
         let (verb, path) = (text("nonResourceAttributes", "verb"), text("nonResourceAttributes", "path"));
-        allowed(who, Attributes::Path { verb: &verb, path: &path })
+        allowed(&api.store, who, Attributes::Path { verb: &verb, path: &path })
     } else {
         let of = |key| text("resourceAttributes", key);
         let subresource = of("subresource");
@@ -66,17 +68,17 @@ fn may(who: &Identity, spec: &Value) -> Value {
             namespace: &namespace,
             name: &name,
         };
-        allowed(who, what)
+        allowed(&api.store, who, what)
     };
     json!({"allowed": allowed})
 }
 
-fn rules(who: &Identity) -> Value {
+fn rules_of(api: &Api, who: &Identity, namespace: &str) -> Value {
     let all = json!(["*"]);
-    let (resources, paths) = if who.is_master() {
+    let (mut resources, mut paths) = if who.is_master() {
         (
-            json!([{"verbs": all, "apiGroups": all, "resources": all}]),
-            json!([{"verbs": all, "nonResourceURLs": all}]),
+            vec![json!({"verbs": all, "apiGroups": all, "resources": all})],
+            vec![json!({"verbs": all, "nonResourceURLs": all})],
         )
     } else {
         let open = json!([
@@ -97,7 +99,14 @@ fn rules(who: &Identity) -> Value {
             ("authorization.k8s.io", "selfsubjectrulesreviews"),
         ];
         let own: Vec<Value> = own.iter().map(|(group, resource)| json!({"verbs": ["create"], "apiGroups": [group], "resources": [resource]})).collect();
-        (json!(own), json!([{"verbs": ["get"], "nonResourceURLs": open}]))
+        (own, vec![json!({"verbs": ["get"], "nonResourceURLs": open})])
     };
+    // A rule is about resources or about paths, never about both.
+    let (more_paths, more) =
+        rules(&api.store, who, namespace).into_iter().partition::<Vec<Value>, _>(|rule| {
+            rule["nonResourceURLs"].as_array().is_some_and(|urls| !urls.is_empty())
+        });
+    resources.extend(more);
+    paths.extend(more_paths);
     json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
 }
