@@ -500,6 +500,49 @@ async fn an_account_may_do_what_is_bound_to_it_where_it_is_bound_and_no_longer()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn speaking_for_another_takes_the_right_to_and_gives_no_more_than_the_other_has() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let issued = expect(cluster.call("POST", path, json!({"spec": {"expirationSeconds": 600}})), 201).await;
+    let account = cluster.stranger(issued["status"]["token"].as_str());
+    let as_bob = |group: Option<&'static str>| {
+        let account = account.clone();
+        async move {
+            let mut request = http::Request::builder()
+                .uri("/api/v1/namespaces/default/pods")
+                .header("impersonate-user", "bob");
+            if let Some(group) = group {
+                request = request.header("impersonate-group", group);
+            }
+            account.send(request.body(Vec::new().into()).unwrap()).await.unwrap().status().as_u16()
+        }
+    };
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = |name: &str, rule: Value| json!({"metadata": {"name": name}, "rules": [rule]});
+    let bind = |name: &str, subject: Value| {
+        json!({
+            "metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": name}, "subjects": [subject],
+        })
+    };
+    let reads = json!({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]});
+    let bob = json!({"kind": "User", "name": "bob"});
+    let roles = format!("{rbac}/clusterroles");
+    let bindings = format!("{rbac}/clusterrolebindings");
+    expect(cluster.call("POST", &roles, role("reads", reads)), 201).await;
+    expect(cluster.call("POST", &bindings, bind("reads", bob)), 201).await;
+    assert_eq!(as_bob(None).await, 403);
+
+    let speaks = json!({"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"]});
+    let me = json!({"kind": "ServiceAccount", "name": "default", "namespace": "default"});
+    expect(cluster.call("POST", &roles, role("speaks", speaks)), 201).await;
+    expect(cluster.call("POST", &bindings, bind("speaks", me)), 201).await;
+    assert_eq!(as_bob(None).await, 200);
+    assert_eq!(as_bob(Some("system:masters")).await, 403);
+    let denied = call(&account, "GET", "/api/v1/namespaces/default/pods", "application/json", Value::Null);
+    expect(denied, 403).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn default_roles_are_mended_at_start_unless_their_owner_said_not_to() {
     let cluster = Cluster::start().await;
     let role = |name: &str| format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}");

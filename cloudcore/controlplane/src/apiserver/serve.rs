@@ -48,7 +48,7 @@ async fn answer(api: Arc<Api>, request: Request<Body>) -> Response {
 async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Status> {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().cloned().unwrap_or(Peer::Tls(None));
-    let who = Identity::of(&peer, &parts.headers, &api.tokens)?;
+    let who = Identity::of(&peer, &parts.headers, &api.tokens, |who, what| allowed(&api.store, who, what))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path();
     let Some(place) = ResourcePath::parse(path).filter(|_| !documents::owns(path)) else {

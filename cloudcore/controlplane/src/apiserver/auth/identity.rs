@@ -2,9 +2,10 @@
 
 use http::{HeaderMap, header};
 
+use super::rights::{Attributes, denial};
 use super::tokens::Tokens;
 use crate::pki::Subject;
-use crate::status::{Reason, Status};
+use crate::status::Status;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +58,13 @@ impl Identity {
     /// Finds out who sent a request.
     ///
     /// # Errors
-    /// 401 for a token that nobody issued; 403 for speaking in another's name without the right to.
-    pub(crate) fn of(peer: &Peer, headers: &HeaderMap, tokens: &Tokens) -> Result<Self, Status> {
+    /// 401 for a token that nobody issued; 403 for speaking in another's name without the right to, of which `may` decides.
+    pub(crate) fn of(
+        peer: &Peer,
+        headers: &HeaderMap,
+        tokens: &Tokens,
+        may: impl Fn(&Self, Attributes<'_>) -> bool,
+    ) -> Result<Self, Status> {
         let caller = match peer {
             Peer::InProcess => Self::authenticated("system:cloudcore", "", &["system:masters".to_owned()]),
             Peer::Tls(Some(subject)) => Self::authenticated(&subject.name, "", &subject.groups),
@@ -70,11 +76,15 @@ impl Identity {
                 None => Self::anonymous(),
             },
         };
-        caller.impersonate(headers)
+        caller.impersonate(headers, may)
     }
 
-    /// `kubectl --as`: masters may speak for others.
-    fn impersonate(self, headers: &HeaderMap) -> Result<Self, Status> {
+    /// `kubectl --as`: the verb `impersonate` on the user or service account, and on every group.
+    fn impersonate(
+        self,
+        headers: &HeaderMap,
+        may: impl Fn(&Self, Attributes<'_>) -> bool,
+    ) -> Result<Self, Status> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let asked = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
         if !asked {
@@ -83,23 +93,34 @@ impl Identity {
         let Some(user) = text("impersonate-user") else {
             return Err(Status::bad_request("requested impersonation without a user: set Impersonate-User"));
         };
-        if !self.is_master() {
-            let why = format!(
-                "User \"{}\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
-                self.user
-            );
-            return Err(Status::new(Reason::Forbidden, format!("users \"{user}\" is forbidden: {why}")));
+        let check = |group, resource, namespace, name| {
+            let what = Attributes::Resource { verb: "impersonate", group, resource, namespace, name };
+            if may(&self, what) { Ok(()) } else { Err(denial(&self, what)) }
+        };
+        let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+        match account {
+            Some((namespace, name)) => check("", "serviceaccounts", namespace, name)?,
+            None => check("", "users", "", user)?,
+        }
+        let uid = text("impersonate-uid").unwrap_or_default();
+        if !uid.is_empty() {
+            check("authentication.k8s.io", "uids", "", uid)?;
+        }
+        let mut groups = Vec::new();
+        for value in headers.get_all("impersonate-group") {
+            let group = value
+                .to_str()
+                .map_err(|_| Status::bad_request("Impersonate-Group must be printable ASCII"))?;
+            check("", "groups", "", group)?;
+            groups.push(group.to_owned());
         }
         if user == "system:anonymous" {
             return Ok(Self::anonymous());
         }
-        let groups: Vec<String> = headers
-            .get_all("impersonate-group")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .map(str::to_owned)
-            .collect();
-        Ok(Self::authenticated(user, text("impersonate-uid").unwrap_or_default(), &groups))
+        if let Some((namespace, _)) = account.filter(|_| groups.is_empty()) {
+            groups = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+        }
+        Ok(Self::authenticated(user, uid, &groups))
     }
 }
 
