@@ -4,6 +4,7 @@
 //! is parsed. May call no other crate of the workspace; every other one calls it. Nothing here does network I/O.
 
 pub mod answer;
+pub mod backup;
 pub mod config;
 pub mod crds;
 pub mod devices;

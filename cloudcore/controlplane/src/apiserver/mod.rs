@@ -16,6 +16,7 @@ pub(crate) mod metadata;
 pub(crate) mod objects;
 mod serve;
 mod show;
+mod snapshot;
 mod subresources;
 mod verbs;
 
@@ -54,6 +55,8 @@ pub(crate) struct Api {
     tokens: auth::Tokens,
     limits: limits::Limits,
     shutdown: CancellationToken,
+    /// One snapshot at a time: each takes as much space as the store.
+    snapshots: Arc<tokio::sync::Semaphore>,
     /// CRDs are taken into the registry one at a time, each from its newest state.
     pub(crate) crds: tokio::sync::Mutex<()>,
 }
@@ -79,6 +82,7 @@ impl Api {
             tokens,
             limits: limits::Limits::default(),
             shutdown,
+            snapshots: Arc::new(tokio::sync::Semaphore::new(1)),
             crds: tokio::sync::Mutex::default(),
         }))
     }

@@ -13,7 +13,7 @@ use http::{Method, Request};
 use super::auth::{Attributes, Identity, Peer, allowed, denial};
 use super::call::{Call, Target};
 use super::http::{Accept, Query, ResourcePath, failure, text};
-use super::{Api, documents, limits, subresources, verbs};
+use super::{Api, documents, limits, snapshot, subresources, verbs};
 use crate::status::{Reason, Status};
 
 /// The API as a tower service. The transport puts a [`Peer`] into the request's extensions; without one the caller is anonymous.
@@ -56,6 +56,9 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         let asks = Attributes::Path { verb: &verb, path };
         if !allowed(&api.store, &who, asks) {
             return Err(denial(&who, asks));
+        }
+        if path == proto::backup::SNAPSHOT_PATH {
+            return snapshot::answer(&api, &parts.method).await;
         }
         return documents::answer(&api, &parts, &query);
     };

@@ -109,7 +109,7 @@ impl ControlPlane {
         let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).await;
         made.map_err(|source| OpenError::Directory { path: data_dir.clone(), source })?;
         let tasks = TaskSet::new("controlplane");
-        let store = Store::open(store::Config::new(data_dir.join("controlplane.db")), &tasks).await?;
+        let store = Store::open(store::Config::new(data_dir.join(proto::backup::STORE_FILE)), &tasks).await?;
         let pki = Arc::new(Pki::open(&data_dir.join("pki"))?);
         let parts = Parts {
             store,

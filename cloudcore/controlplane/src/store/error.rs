@@ -45,6 +45,18 @@ pub enum OpenError {
     },
 }
 
+/// A snapshot could not be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot write a snapshot to {path}: {detail}; check that there is space for another copy of the store"
+)]
+pub struct SnapshotError {
+    /// Where to.
+    pub path: PathBuf,
+    /// What SQLite or the system said.
+    pub detail: String,
+}
+
 /// A write was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {

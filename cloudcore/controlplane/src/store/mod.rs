@@ -6,6 +6,7 @@
 //! - One writer task commits in groups ([`writer`]); a write is answered after the commit, so nothing acknowledged is lost.
 //! - The table `log` holds one row per revision. A row goes when a later row of the same object has left the watch history, so
 //!   disk and memory hold the same: the newest version of everything, and a bounded window of what was before ([`disk`]).
+//! - Freed pages go back to the file system a few at a time, and a snapshot is written from memory: neither holds up a writer.
 //! - Readers and watchers are served from memory ([`state`]). A watcher is a cursor into the history, not a queue: a slow one falls out
 //!   of the window and is told so, and costs nothing meanwhile ([`watch`]).
 
@@ -17,13 +18,13 @@ mod state;
 mod watch;
 mod writer;
 
-pub use error::{Compacted, OpenError, WriteError};
+pub use error::{Compacted, OpenError, SnapshotError, WriteError};
 pub use history::{Event, EventKind};
 pub use object::{Collection, Key, Object, ObjectId};
 pub use state::{ListQuery, Page};
 pub use watch::{Batch, Watcher};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ impl Config {
 pub struct Store {
     state: Arc<RwLock<State>>,
     writes: mpsc::Sender<Request>,
+    file: Arc<Path>,
 }
 
 impl Store {
@@ -71,15 +73,21 @@ impl Store {
     pub async fn open(config: Config, tasks: &TaskSet) -> Result<Self, OpenError> {
         let mut state = State::new(config.history_events, config.history_bytes);
         let disk = Disk::open(&config.path, &mut state).await?;
+        let file = config.path.into();
         let state = Arc::new(RwLock::new(state));
         let (writes, requests) = mpsc::channel(WRITE_QUEUE);
         let writer = Writer::new(disk, Arc::clone(&state), requests);
         tasks.spawn_once("writer", move |token| writer.run(token));
-        Ok(Self { state, writes })
+        Ok(Self { state, writes, file })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
         read(&self.state)
+    }
+
+    /// The SQLite file.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// The newest revision. At least 1.
@@ -116,6 +124,22 @@ impl Store {
     /// Every collection that holds at least one object.
     pub fn collections(&self) -> Vec<Collection> {
         self.read().collections()
+    }
+
+    /// Writes every object as it is now to a new SQLite file at `path`, while others go on reading and writing. The answer is the
+    /// revision of the snapshot. Opened as a store, such a file begins at a revision far ahead, so that nothing that clients may
+    /// have seen after the snapshot is given out again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn snapshot(&self, path: &Path) -> Result<u64, SnapshotError> {
+        let (objects, revision) = {
+            let state = self.read();
+            (state.all(), state.revision())
+        };
+        let written = disk::snapshot::write(path, &objects, revision).await;
+        written.map_err(|error| SnapshotError { path: path.to_owned(), detail: error.to_string() })?;
+        Ok(revision)
     }
 
     /// Follows a collection: everything after `revision`.

@@ -55,6 +55,8 @@ struct Shelf {
 #[derive(Debug)]
 pub(super) struct State {
     newest: watch::Sender<u64>,
+    /// No history reaches before this revision.
+    base: u64,
     shelves: HashMap<Collection, Shelf>,
     weight: usize,
     max_events: usize,
@@ -77,6 +79,7 @@ impl State {
         Self {
             // Clients take resourceVersion 0 for "anything", so an empty store is at 1.
             newest: watch::Sender::new(1),
+            base: 0,
             shelves: HashMap::new(),
             weight: 0,
             max_events,
@@ -94,13 +97,20 @@ impl State {
     }
 
     fn shelf(&mut self, collection: &Collection) -> &mut Shelf {
-        // A collection that was never written has no history to miss, so its floor is 0.
-        self.shelves.entry(collection.clone()).or_insert_with(|| Shelf::new(0))
+        // A collection that was never written has no history to miss, but for what a restored store has lost.
+        let base = self.base;
+        self.shelves.entry(collection.clone()).or_insert_with(|| Shelf::new(base))
+    }
+
+    /// For loading, before anything else: no history reaches before `base`, of whatever collection.
+    pub(super) fn set_base(&mut self, base: u64) {
+        self.base = base;
+        self.raise(base);
     }
 
     /// For loading: the history of `collection` begins after `floor`.
     pub(super) fn set_floor(&mut self, collection: &Collection, floor: u64) {
-        self.shelf(collection).history = History::starting_at(floor);
+        self.shelf(collection).history = History::starting_at(floor.max(self.base));
         self.raise(floor);
     }
 
@@ -202,6 +212,25 @@ impl State {
         }
     }
 
+    /// Whether what there was since `revision` is known of collections that have no history of their own.
+    fn reaches(&self, revision: u64) -> Result<(), Compacted> {
+        if revision < self.base { Err(Compacted { asked: revision, oldest: self.base }) } else { Ok(()) }
+    }
+
+    /// Every object, oldest revision first.
+    pub(super) fn all(&self) -> Vec<(ObjectId, Arc<Object>)> {
+        let mut all: Vec<_> =
+            Vec::with_capacity(self.shelves.values().map(|shelf| shelf.objects.len()).sum());
+        for (collection, shelf) in &self.shelves {
+            let here = shelf.objects.iter().map(|(key, object)| {
+                (ObjectId { collection: collection.clone(), key: key.clone() }, Arc::clone(object))
+            });
+            all.extend(here);
+        }
+        all.sort_unstable_by_key(|(_, object)| object.revision);
+        all
+    }
+
     /// Up to `max` changes after `revision`, and the revision up to which the caller then knows everything.
     pub(super) fn since(
         &self,
@@ -209,7 +238,10 @@ impl State {
         revision: u64,
         max: usize,
     ) -> Result<(Vec<Event>, u64), Compacted> {
-        let Some(shelf) = self.shelves.get(collection) else { return Ok((Vec::new(), self.revision())) };
+        let Some(shelf) = self.shelves.get(collection) else {
+            self.reaches(revision)?;
+            return Ok((Vec::new(), self.revision()));
+        };
         let events: Vec<Event> = shelf.history.since(revision)?.take(max).cloned().collect();
         let complete = match events.last() {
             Some(last) if events.len() == max => last.revision(),
@@ -225,7 +257,10 @@ impl State {
     ) -> Result<Page, Compacted> {
         let revision = query.at.unwrap_or_else(|| self.revision());
         let mut page = Page { objects: Vec::new(), revision, remaining: 0 };
-        let Some(shelf) = self.shelves.get(query.collection) else { return Ok(page) };
+        let Some(shelf) = self.shelves.get(query.collection) else {
+            self.reaches(revision)?;
+            return Ok(page);
+        };
         // What differed at that revision: undo the changes since then, newest first.
         let mut then: BTreeMap<&Key, Option<&Arc<Object>>> = BTreeMap::new();
         if revision < self.revision() {

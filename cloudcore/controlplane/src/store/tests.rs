@@ -1,3 +1,5 @@
+mod files;
+
 use proptest::prelude::*;
 use serde_json::json;
 

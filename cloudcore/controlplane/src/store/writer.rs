@@ -18,6 +18,8 @@ const GROUP: usize = 128;
 /// Dead rows that one transaction removes on the side, once there are enough of them.
 const SWEEP: usize = 256;
 const SWEEP_FROM: usize = 64;
+/// When nobody has written for so long, a store with much free space shrinks by a step.
+const QUIET: Duration = Duration::from_millis(50);
 /// How long the last log pages may wait for being folded into the main file when nothing is written.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -84,6 +86,7 @@ impl Writer {
                     }
                     break;
                 }
+                () = tokio::time::sleep(QUIET), if self.disk.is_spacious() => self.disk.shrink().await,
                 () = tokio::time::sleep(IDLE), if dirty => {
                     self.disk.checkpoint().await;
                     dirty = false;

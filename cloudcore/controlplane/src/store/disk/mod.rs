@@ -1,33 +1,26 @@
 //! The SQLite file.
 //!
 //! WAL with `synchronous=FULL`: each commit is one fsync, and survives a power cut. The file is locked for this process, its page
-//! cache is small, because reads come from memory.
+//! cache is small, because reads come from memory. [`schema`] has its versions, [`rows`] what documents look like in it, [`space`] how
+//! it shrinks, [`snapshot`] how it is copied while it is in use.
+
+mod rows;
+mod schema;
+pub(super) mod snapshot;
+mod space;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteRow, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
 use super::state::{DeadRow, State};
-use super::{Collection, Object, ObjectId, OpenError};
+use super::{Collection, OpenError};
 
-const SCHEMA_VERSION: i64 = 1;
-const SCHEMA: &str = "
-    CREATE TABLE log (
-        revision   INTEGER PRIMARY KEY,
-        written    INTEGER NOT NULL,
-        collection TEXT NOT NULL,
-        namespace  TEXT NOT NULL,
-        name       TEXT NOT NULL,
-        object     BLOB            -- NULL: the object was removed
-    );
-    -- Watchers cannot go back before these revisions.
-    CREATE TABLE compacted (collection TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
-    PRAGMA user_version = 1;
-";
+pub(super) use rows::{Row, StoredRow};
+#[cfg(test)]
+pub(super) use schema::kept_aside;
+
 /// SQLite's primary result codes.
 const BUSY: &str = "5";
 const CORRUPT: &str = "11";
@@ -35,22 +28,8 @@ const NOT_A_DATABASE: &str = "26";
 
 pub(super) struct Disk {
     connection: SqliteConnection,
-}
-
-/// One change on its way to the disk.
-pub(super) struct Row<'a> {
-    pub(super) revision: u64,
-    pub(super) written: i64,
-    pub(super) id: &'a ObjectId,
-    pub(super) json: Option<&'a [u8]>,
-}
-
-/// One change read back.
-pub(super) struct StoredRow {
-    revision: u64,
-    written: i64,
-    id: ObjectId,
-    json: Option<Vec<u8>>,
+    /// There may be more free pages than the file should keep.
+    spacious: bool,
 }
 
 impl Disk {
@@ -58,17 +37,22 @@ impl Disk {
     pub(super) async fn open(path: &Path, state: &mut State) -> Result<Self, OpenError> {
         let fail = |error: sqlx::Error| explain(path, &error);
         let mut connection = options(path).connect().await.map_err(fail)?;
-        prepare(&mut connection, path).await?;
+        schema::prepare(&mut connection, path).await?;
+        let wrong = |error: ReplayError| match error {
+            ReplayError::Sql(error) => explain(path, &error),
+            ReplayError::Content(detail) => OpenError::Corrupt { path: path.to_owned(), detail },
+        };
+        snapshot::adopt(&mut connection).await.map_err(wrong)?;
+        if let Some(floor) = snapshot::get(&mut connection, "floor").await.map_err(fail)? {
+            state.set_base(floor);
+        }
         let floors = sqlx::query("SELECT collection, revision FROM compacted");
         for row in floors.fetch_all(&mut connection).await.map_err(fail)? {
             let collection: String = row.try_get(0).map_err(fail)?;
             state.set_floor(&Collection::from_stored(&collection), unsigned(row.try_get(1).map_err(fail)?));
         }
-        let mut disk = Self { connection };
-        disk.replay(state).await.map_err(|error| match error {
-            ReplayError::Sql(error) => explain(path, &error),
-            ReplayError::Content(detail) => OpenError::Corrupt { path: path.to_owned(), detail },
-        })?;
+        let mut disk = Self { connection, spacious: true };
+        disk.replay(state).await.map_err(wrong)?;
         Ok(disk)
     }
 
@@ -76,7 +60,7 @@ impl Disk {
     async fn replay(&mut self, state: &mut State) -> Result<(), ReplayError> {
         let mut last = 0;
         loop {
-            let rows = self.rows(last, 256).await?;
+            let rows = rows::select(&mut self.connection, last, 256).await?;
             let Some(newest) = rows.last() else { return Ok(()) };
             last = newest.revision;
             for row in rows {
@@ -85,16 +69,8 @@ impl Disk {
         }
     }
 
-    async fn rows(&mut self, after: u64, limit: i64) -> Result<Vec<StoredRow>, sqlx::Error> {
-        let query = sqlx::query(
-            "SELECT revision, written, collection, namespace, name, object FROM log WHERE revision > ? ORDER BY revision LIMIT ?",
-        );
-        let rows = query.bind(signed(after)).bind(limit).fetch_all(&mut self.connection).await?;
-        rows.iter().map(StoredRow::read).collect()
-    }
-
     pub(super) async fn rows_after(&mut self, revision: u64) -> Result<Vec<StoredRow>, sqlx::Error> {
-        self.rows(revision, -1).await
+        rows::select(&mut self.connection, revision, -1).await
     }
 
     /// Commits all of it or nothing.
@@ -106,6 +82,8 @@ impl Disk {
             Err(error) => Err(error),
         };
         if written.is_err() {
+            // What makes the file smaller later needs space now; the write comes first.
+            self.spacious = false;
             // Fails when there is nothing left to roll back.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
         }
@@ -114,17 +92,7 @@ impl Disk {
 
     async fn write(&mut self, rows: &[Row<'_>], dead: &[DeadRow]) -> Result<(), sqlx::Error> {
         for row in rows {
-            sqlx::query(
-                "INSERT INTO log (revision, written, collection, namespace, name, object) VALUES (?, ?, ?, ?, ?, ?)",
-            )
-            .bind(signed(row.revision))
-            .bind(row.written)
-            .bind(row.id.collection.as_str())
-            .bind(&*row.id.key.namespace)
-            .bind(&*row.id.key.name)
-            .bind(row.json)
-            .execute(&mut self.connection)
-            .await?;
+            rows::insert(&mut self.connection, row).await?;
         }
         for row in dead {
             let delete = sqlx::query("DELETE FROM log WHERE revision = ?").bind(signed(row.row));
@@ -139,7 +107,26 @@ impl Disk {
             .execute(&mut self.connection)
             .await?;
         }
+        if self.spacious || !dead.is_empty() {
+            self.spacious = space::along(&mut self.connection).await?;
+        }
         Ok(())
+    }
+
+    /// Whether [`Disk::shrink`] may have something to do.
+    pub(super) fn is_spacious(&self) -> bool {
+        self.spacious
+    }
+
+    /// Gives some free pages back to the file system.
+    pub(super) async fn shrink(&mut self) {
+        match space::step(&mut self.connection).await {
+            Ok(more) => self.spacious = more,
+            Err(error) => {
+                tracing::warn!("cannot give free pages of the store back: {error}");
+                self.spacious = false;
+            }
+        }
     }
 
     pub(super) async fn checkpoint(&mut self) {
@@ -170,30 +157,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .command_buffer_size(16)
         .row_buffer_size(16)
         .thread_name(|id| format!("store-sqlite-{id}"))
-}
-
-async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let fail = |error: sqlx::Error| explain(path, &error);
-    let check: String =
-        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(fail)?;
-    if check != "ok" {
-        return Err(OpenError::Corrupt { path: path.to_owned(), detail: check });
-    }
-    let found: i64 =
-        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(fail)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(fail)?;
-    match (found, tables) {
-        (SCHEMA_VERSION, _) => Ok(()),
-        (0, 0) => {
-            let mut transaction = connection.begin().await.map_err(fail)?;
-            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(fail)?;
-            transaction.commit().await.map_err(fail)
-        }
-        _ => Err(OpenError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
-    }
 }
 
 fn explain(path: &Path, error: &sqlx::Error) -> OpenError {
@@ -230,42 +193,6 @@ enum ReplayError {
 impl From<sqlx::Error> for ReplayError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
-    }
-}
-
-impl StoredRow {
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let collection = Collection::from_stored(row.try_get(2)?);
-        Ok(Self {
-            revision: unsigned(row.try_get(0)?),
-            written: row.try_get(1)?,
-            id: ObjectId::new(&collection, row.try_get(3)?, row.try_get(4)?),
-            json: row.try_get(5)?,
-        })
-    }
-
-    /// Brings `state` to this revision.
-    pub(super) fn apply(self, state: &mut State) -> Result<(), String> {
-        let Self { revision, written, id, json } = self;
-        let deleted = json.is_none();
-        let object = match json {
-            Some(json) => Object::load(&id.collection, revision, written, json)
-                .map_err(|error| format!("{} {:?} at revision {revision}: {error}", id.collection, id.key))?,
-            None => match state.get(&id) {
-                Some(last) => {
-                    Object::stamp(&id.collection, revision, written, last.value()).map_err(|error| {
-                        format!("{} {:?} at revision {revision}: {error}", id.collection, id.key)
-                    })?
-                }
-                // What it removed is compacted already; only the revision still counts.
-                None => {
-                    state.raise(revision);
-                    return Ok(());
-                }
-            },
-        };
-        state.apply(&id, Arc::new(object), deleted);
-        Ok(())
     }
 }
 
