@@ -547,13 +547,13 @@ async fn default_roles_are_mended_at_start_unless_their_owner_said_not_to() {
     let cluster = Cluster::start().await;
     let role = |name: &str| format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}");
     let emptied = json!({"rules": []});
-    expect(cluster.patch("merge-patch+json", &role("view"), emptied), 200).await;
+    expect(cluster.patch("merge-patch+json", &role("system:aggregate-to-view"), emptied), 200).await;
     let own = json!({"rules": [], "metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}});
-    expect(cluster.patch("merge-patch+json", &role("edit"), own), 200).await;
+    expect(cluster.patch("merge-patch+json", &role("system:basic-user"), own), 200).await;
     let cluster = cluster.restart().await;
     let rules = |role: Value| role["rules"].as_array().map_or(0, Vec::len);
     assert!(rules(expect(cluster.call("GET", &role("view"), Value::Null), 200).await) > 0);
-    assert_eq!(rules(expect(cluster.call("GET", &role("edit"), Value::Null), 200).await), 0);
+    assert_eq!(rules(expect(cluster.call("GET", &role("system:basic-user"), Value::Null), 200).await), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,8 @@ pub(crate) struct Target {
     /// Empty for cluster-scoped resources.
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// On whose behalf it is touched; none when the server itself does it.
+    pub(crate) who: Option<Arc<Identity>>,
 }
 
 impl Target {
@@ -25,7 +27,12 @@ impl Target {
         let (group, plural) = resource.stored_as();
         let collection = Collection::new(group, plural);
         let namespace = if resource.namespaced { namespace } else { "" };
-        Self { resource, collection, namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { resource, collection, namespace: namespace.to_owned(), name: name.to_owned(), who: None }
+    }
+
+    /// The same place, touched by `who`.
+    pub(crate) fn asked_by(self, who: &Arc<Identity>) -> Self {
+        Self { who: Some(Arc::clone(who)), ..self }
     }
 
     /// The same place under another name.
@@ -58,7 +65,7 @@ pub(super) struct Call {
     pub(super) query: Query,
     pub(super) accept: Accept,
     pub(super) headers: HeaderMap,
-    pub(super) who: Identity,
+    pub(super) who: Arc<Identity>,
 }
 
 impl Call {

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::auth::ISSUER;
 use super::http::{Accept, Query, Representation, failure, json_value, text};
 use super::serve::nothing_here;
 use crate::status::Status;
@@ -31,6 +32,8 @@ pub(super) fn answer(api: &Api, parts: &Parts, query: &Query) -> Result<Response
         [""] => Some(paths()),
         ["healthz" | "livez" | "readyz", check @ ..] => return Ok(health(segments[0], check, query)),
         ["version"] => Some(version()),
+        [".well-known", "openid-configuration"] => Some(issuer(parts)),
+        ["openid", "v1", "jwks"] => return Ok(keys(api)),
         ["api"] | ["apis"] => return Ok(groups(api, parts, Accept::negotiate(&parts.headers, query)?)),
         ["api", version] => discovery::resource_list(&snapshot, "", version),
         ["apis", group] => discovery::api_group(&snapshot, group),
@@ -48,8 +51,30 @@ pub(super) fn answer(api: &Api, parts: &Parts, query: &Query) -> Result<Response
     }
 }
 
+/// What others need to verify service account tokens, as OpenID Connect Discovery has it.
+fn issuer(parts: &Parts) -> Value {
+    json!({
+        "issuer": ISSUER,
+        "jwks_uri": format!("https://{}/openid/v1/jwks", host(parts)),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+fn keys(api: &Api) -> Response {
+    let mut response = json_value(StatusCode::OK, &api.tokens.keys(), Accept::json());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    response
+}
+
+fn host(parts: &Parts) -> &str {
+    let named = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    named.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("localhost")
+}
+
 fn paths() -> Value {
-    json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+    json!({"paths": ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]})
 }
 
 fn version() -> Value {
@@ -79,8 +104,7 @@ fn groups(api: &Api, parts: &Parts, accept: Accept) -> Response {
     let snapshot = api.registry.snapshot();
     let core = parts.uri.path().trim_end_matches('/') == "/api";
     let Representation::Discovery(version) = accept.representation else {
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        let list = if core { discovery::api_versions(host) } else { discovery::api_groups(&snapshot) };
+        let list = if core { discovery::api_versions(host(parts)) } else { discovery::api_groups(&snapshot) };
         return json_value(StatusCode::OK, &list, accept);
     };
     let tag = format!("\"{:x}-{}-{version}\"", snapshot.generation, if core { "api" } else { "apis" });

@@ -100,9 +100,13 @@ pub(super) fn generated_name(object: &Value) -> Option<String> {
         return None;
     }
     let base: String = base.chars().take(BASE_MAX).collect();
+    Some(base + &suffix())
+}
+
+/// Five random letters.
+pub(super) fn suffix() -> String {
     // Every index is below the length of the alphabet.
-    let suffix: String = (0..5).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())])).collect();
-    Some(base + &suffix)
+    (0..5).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())])).collect()
 }
 
 /// Puts back in `new` what only the server sets.

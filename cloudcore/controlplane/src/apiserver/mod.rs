@@ -20,18 +20,20 @@ mod snapshot;
 mod subresources;
 mod verbs;
 
-pub(crate) use admission::API_SERVICE;
+pub(crate) use admission::{API_SERVICE, usage};
 pub(crate) use call::Target;
 pub(crate) use objects::Deletion;
 pub(crate) use serve::Service;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::Registry;
 use crate::status::Status;
-use crate::store::{ObjectId, Store, WriteError};
+use crate::store::{Collection, ObjectId, Store, WriteError};
 
 /// What the API is made of.
 pub(crate) struct Parts {
@@ -39,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     /// PKCS#8 of the key that signs service account tokens.
     pub(crate) token_key: Vec<u8>,
+    /// PKCS#8 of keys that signed earlier; their tokens are still good.
+    pub(crate) earlier_token_keys: Vec<Vec<u8>>,
     /// Text of `tokens.csv`.
     pub(crate) static_tokens: String,
     /// The CA that clients should trust, PEM.
@@ -59,22 +63,17 @@ pub(crate) struct Api {
     snapshots: Arc<tokio::sync::Semaphore>,
     /// CRDs are taken into the registry one at a time, each from its newest state.
     pub(crate) crds: tokio::sync::Mutex<()>,
+    /// Objects that a quota counts are created one at a time.
+    quotas: tokio::sync::Mutex<()>,
 }
 
 impl Api {
-    /// None when the token key is not a P-256 key.
+    /// None when a token key is not a P-256 key.
     pub(crate) fn new(parts: Parts) -> Option<Arc<Self>> {
-        let Parts { store, registry, token_key, static_tokens, ca, shutdown } = parts;
-        let accounts = store.clone();
-        let alive = move |token: &auth::Verified| {
-            let there = |plural: &str, name: &str, uid: &str| {
-                let id = ObjectId::new(&crate::store::Collection::new("", plural), &token.namespace, name);
-                accounts.get(&id).is_some_and(|object| object.value()["metadata"]["uid"] == uid)
-            };
-            there("serviceaccounts", &token.name, &token.uid)
-                && token.pod.as_ref().is_none_or(|(name, uid)| there("pods", name, uid))
-        };
-        let tokens = auth::Tokens::new(&token_key, &static_tokens, Box::new(alive))?;
+        let Parts { store, registry, token_key, earlier_token_keys, static_tokens, ca, shutdown } = parts;
+        let objects = store.clone();
+        let alive = move |token: &auth::Verified| is_alive(&objects, token);
+        let tokens = auth::Tokens::new(&token_key, &earlier_token_keys, &static_tokens, Box::new(alive))?;
         Some(Arc::new(Self {
             store,
             registry,
@@ -84,8 +83,38 @@ impl Api {
             shutdown,
             snapshots: Arc::new(tokio::sync::Semaphore::new(1)),
             crds: tokio::sync::Mutex::default(),
+            quotas: tokio::sync::Mutex::default(),
         }))
     }
+}
+
+impl Api {
+    /// A token without an end for the service account of this name and uid, which the secret of this name is to hold.
+    pub(crate) fn account_token(&self, namespace: &str, account: (&str, &str), secret: &str) -> Option<String> {
+        let (name, uid) = account;
+        let account = auth::Named { name: name.to_owned(), uid: uid.to_owned() };
+        self.tokens.issue_legacy(namespace, &account, secret)
+    }
+}
+
+/// Whether what a token speaks for is still there, and is the same.
+fn is_alive(store: &Store, token: &auth::Verified) -> bool {
+    let object = |plural: &str, namespace: &str, name: &str| {
+        Some(store.get(&ObjectId::new(&Collection::new("", plural), namespace, name))?.value())
+    };
+    let there = |plural: &str, namespace: &str, named: &auth::Named| {
+        object(plural, namespace, &named.name).is_some_and(|object| object["metadata"]["uid"] == *named.uid)
+    };
+    let namespace = token.namespace.as_str();
+    there("serviceaccounts", namespace, &token.account)
+        && match &token.bound {
+            None => true,
+            Some(auth::Bound::Pod(pod, _)) => there("pods", namespace, pod),
+            Some(auth::Bound::Secret(secret)) => there("secrets", namespace, secret),
+            Some(auth::Bound::Node(node)) => there("nodes", "", node),
+            Some(auth::Bound::Legacy { secret, token }) => object("secrets", namespace, secret)
+                .is_some_and(|secret| secret["data"]["token"] == STANDARD.encode(token)),
+        }
 }
 
 /// What a failed write means to a client.

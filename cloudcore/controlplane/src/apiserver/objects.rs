@@ -68,6 +68,8 @@ impl Api {
         }
         resource.prepare_create(&mut object);
         resource.default(&mut object);
+        // What is counted must not change between counting and writing.
+        let _alone = if admission::has_quota(self, target) { Some(self.quotas.lock().await) } else { None };
         admission::create(self, target, &mut object)?;
         let name = metadata::text(&object, "name").to_owned();
         fail_if_wrong(target, &name, &resource.validate_create(&object))?;
@@ -145,6 +147,7 @@ impl Api {
                 return Err(Status::conflict(group, plural, name, &why));
             }
             metadata::keep(&old, &mut new)?;
+            admission::restrict(target, part, &old, &new)?;
             let wrong = match part {
                 Part::Main => {
                     resource.prepare_update(&old, &mut new);
@@ -208,7 +211,7 @@ impl Api {
             let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
             let old = value(resource, &current);
             preconditions(target, how, &old)?;
-            admission::remove(target)?;
+            admission::remove(target, &old)?;
             let step = next_step(target, how, &old)?;
             let (new, gone) = match step {
                 Step::Nothing => return Ok(Removed::Terminating(Shown::Stored(current))),

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request};
 
-use super::auth::{Attributes, Identity, Peer, allowed, denial};
+use super::auth::{Attributes, Identity, Peer, allowed, denial, selected};
 use super::call::{Call, Target};
 use super::http::{Accept, Query, ResourcePath, failure, text};
 use super::{Api, documents, limits, snapshot, subresources, verbs};
@@ -73,12 +73,15 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         }
         None => &place.resource,
     };
+    let fields = query.get("fieldSelector").unwrap_or_default();
     let asks = Attributes::Resource {
         verb,
         group: &place.group,
         resource: resource_name,
         namespace: &place.namespace,
-        name: place.name.as_deref().unwrap_or_default(),
+        // A list of one object is a question about that object.
+        name: place.name.as_deref().or(selected(fields, "metadata.name")).unwrap_or_default(),
+        fields,
     };
     if !allowed(&api.store, &who, asks) {
         return Err(denial(&who, asks));
@@ -101,7 +104,9 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         return Err(Status::method_not_allowed());
     }
     let accept = Accept::negotiate(&parts.headers, &query)?;
-    let target = Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default());
+    let who = Arc::new(who);
+    let target =
+        Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default()).asked_by(&who);
     let call = Call { target, query, accept, headers: parts.headers, who };
     if verb == "watch" {
         return verbs::watch(&api, call).await;

@@ -8,7 +8,21 @@ use crate::status::{Reason, Status};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Creates what is missing: the namespaces, the API's own service, the default roles, `crds`. What is there is left as it is; CRDs are brought up to
+/// The classes of what a cluster cannot do without.
+const PRIORITIES: &[(&str, i64, &str)] = &[
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
+/// Creates what is missing: the namespaces, the API's own service, the default roles and priorities, `crds`. What is there is left as it is; CRDs are brought up to
 /// the manifests at hand.
 pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<(), Status> {
     for crd in stored_crds(api) {
@@ -21,6 +35,13 @@ pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<()
     }
     create(api, ("", "v1", "services"), "default", "kubernetes", service(port)).await?;
     super::roles::bootstrap(api).await?;
+    for (name, value, what) in PRIORITIES {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": what,
+        });
+        create(api, ("scheduling.k8s.io", "v1", "priorityclasses"), "", name, class).await?;
+    }
     for crd in crds {
         install(api, crd).await?;
     }

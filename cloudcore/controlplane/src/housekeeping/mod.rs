@@ -1,15 +1,18 @@
 //! What the control plane does by itself, without being asked: furnishes namespaces, empties those that go, brings custom kinds
-//! in and out, and forgets old events.
+//! in and out, gathers roles, fills token secrets, counts quotas, and forgets old events.
 //!
 //! Level-triggered: every pass looks at what is there and does what is missing, so a restart in the middle costs nothing. May call:
 //! `apiserver` (its rules for objects), `registry`, `store`. Called by: `plane`, and by `apiserver` right after a write where the
 //! writer should not have to wait for the next pass.
 
+mod aggregation;
 mod bootstrap;
 mod crds;
 mod events;
 mod namespaces;
+mod quotas;
 mod roles;
+mod tokens;
 
 pub(crate) use bootstrap::bootstrap;
 
@@ -33,6 +36,8 @@ const WATCHED: &[(&str, &str)] = &[
     ("", "namespaces"),
     ("", "serviceaccounts"),
     ("", "configmaps"),
+    ("", "secrets"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
 ];
 
@@ -40,6 +45,8 @@ const WATCHED: &[(&str, &str)] = &[
 pub(crate) fn start(api: &Arc<Api>, tasks: &TaskSet) {
     let keeper = Arc::clone(api);
     tasks.spawn("housekeeping", Restart::on_failure(), move |token| keep(Arc::clone(&keeper), token));
+    let keeper = Arc::clone(api);
+    tasks.spawn("quotas", Restart::on_failure(), move |token| quotas::keep(Arc::clone(&keeper), token));
     let keeper = Arc::clone(api);
     tasks.spawn("events", Restart::on_failure(), move |token| events::expire(Arc::clone(&keeper), token));
 }
@@ -79,6 +86,8 @@ async fn keep(api: Arc<Api>, token: CancellationToken) -> Result<(), Infallible>
 async fn pass(api: &Api) -> bool {
     let namespaces = namespaces::pass(api).await;
     let crds = crds::pass(api).await;
+    aggregation::pass(api).await;
+    tokens::pass(api).await;
     namespaces || crds
 }
 

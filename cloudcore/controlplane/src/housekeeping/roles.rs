@@ -1,14 +1,14 @@
 //! The roles that every cluster has, with Kubernetes' names.
 //!
 //! As in Kubernetes, they are brought up to date at every start unless their annotation `rbac.authorization.kubernetes.io/autoupdate`
-//! was set to `false`. `admin` may not touch roles and bindings: that is safe only with a check that nobody grants more than they
-//! have, which this server does not make.
+//! was set to `false`. `admin`, `edit` and `view` are gathered from roles with the labels `aggregate-to-*`, so that other kinds can join.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::bootstrap::create;
 use super::place;
 use crate::apiserver::Api;
+use crate::apiserver::auth::{everything, nodes};
 use crate::apiserver::objects::Part;
 use crate::status::Status;
 
@@ -115,40 +115,44 @@ fn grants(table: &[(&str, &[&str])], verbs: &[&str]) -> Vec<Value> {
     table.iter().map(rule).collect()
 }
 
-/// Name and rules of each.
-fn roles() -> Vec<(&'static str, Vec<Value>)> {
-    let view = grants(VISIBLE, READ);
-    let reads = json!({
-        "apiGroups": [""],
-        "resources": ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"],
-        "verbs": READ,
-    });
-    let edit = [view.clone(), vec![reads], grants(WRITABLE, WRITE)].concat();
-    let asks = json!({"apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"]});
-    let admin = [edit.clone(), vec![asks]].concat();
-    let paths = |paths: &[&str]| vec![json!({"nonResourceURLs": paths, "verbs": ["get"]})];
+/// What a default role is made of.
+enum Content {
+    Rules(Vec<Value>),
+    /// Whatever roles add to the role of this name.
+    Gathered,
+}
+
+/// Name and content of each, and the role that it adds to.
+fn roles() -> Vec<(&'static str, Content, Option<&'static str>)> {
+    use Content::{Gathered, Rules};
+    let paths = |paths: &[&str]| Rules(vec![json!({"nonResourceURLs": paths, "verbs": ["get"]})]);
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    let mut edit = vec![
+        rule(
+            "",
+            &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"],
+            READ,
+        ),
+        rule("", &["serviceaccounts"], &["impersonate"]),
+    ];
+    edit.extend(grants(WRITABLE, WRITE));
+    let admin = vec![
+        rule("authorization.k8s.io", &["localsubjectaccessreviews"], &["create"]),
+        rule(RBAC, &["roles", "rolebindings"], &[READ, WRITE].concat()),
+    ];
+    let own = vec![
+        rule("authorization.k8s.io", &["selfsubjectaccessreviews", "selfsubjectrulesreviews"], &["create"]),
+        rule("authentication.k8s.io", &["selfsubjectreviews"], &["create"]),
+    ];
     vec![
-        (
-            "cluster-admin",
-            vec![
-                json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),
-                json!({"nonResourceURLs": ["*"], "verbs": ["*"]}),
-            ],
-        ),
-        ("admin", admin),
-        ("edit", edit),
-        ("view", view),
-        (
-            "system:basic-user",
-            vec![
-                json!({
-                    "apiGroups": ["authorization.k8s.io"],
-                    "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-                    "verbs": ["create"],
-                }),
-                json!({"apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"], "verbs": ["create"]}),
-            ],
-        ),
+        ("cluster-admin", Rules(everything().to_vec()), None),
+        ("admin", Gathered, None),
+        ("edit", Gathered, Some("admin")),
+        ("view", Gathered, Some("edit")),
+        ("system:aggregate-to-admin", Rules(admin), Some("admin")),
+        ("system:aggregate-to-edit", Rules(edit), Some("edit")),
+        ("system:aggregate-to-view", Rules(grants(VISIBLE, READ)), Some("view")),
+        ("system:basic-user", Rules(own), None),
         (
             "system:discovery",
             paths(&[
@@ -164,8 +168,24 @@ fn roles() -> Vec<(&'static str, Vec<Value>)> {
                 "/version",
                 "/version/",
             ]),
+            None,
         ),
-        ("system:public-info-viewer", paths(&["/healthz", "/livez", "/readyz", "/version", "/version/"])),
+        ("system:node", Rules(nodes::rules()), None),
+        (
+            "system:public-info-viewer",
+            paths(&["/healthz", "/livez", "/readyz", "/version", "/version/"]),
+            None,
+        ),
+        (
+            "system:service-account-issuer-discovery",
+            paths(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ]),
+            None,
+        ),
     ]
 }
 
@@ -175,6 +195,7 @@ const BINDINGS: &[(&str, &[&str])] = &[
     ("system:basic-user", &["system:authenticated"]),
     ("system:discovery", &["system:authenticated"]),
     ("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
+    ("system:service-account-issuer-discovery", &["system:serviceaccounts"]),
 ];
 
 fn metadata(name: &str) -> Value {
@@ -185,15 +206,33 @@ fn metadata(name: &str) -> Value {
     })
 }
 
+fn label(role: &str) -> String {
+    format!("{RBAC}/aggregate-to-{role}")
+}
+
 /// Creates what is missing and brings the rest up to date.
 pub(super) async fn bootstrap(api: &Api) -> Result<(), Status> {
-    for (name, rules) in roles() {
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": metadata(name), "rules": rules,
+    for (name, content, adds_to) in roles() {
+        let mut role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata(name),
         });
-        ensure(api, "clusterroles", name, role, "rules").await?;
+        if let Some(other) = adds_to {
+            role["metadata"]["labels"][label(other)] = json!("true");
+        }
+        let part = match content {
+            Content::Rules(rules) => {
+                role["rules"] = json!(rules);
+                "rules"
+            }
+            Content::Gathered => {
+                let labels = Map::from_iter([(label(name), json!("true"))]);
+                role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": labels}]});
+                "aggregationRule"
+            }
+        };
+        ensure(api, "clusterroles", name, role, part).await?;
     }
+    super::aggregation::pass(api).await;
     for (name, groups) in BINDINGS {
         let subject = |group: &&str| json!({"kind": "Group", "apiGroup": RBAC, "name": group});
         let binding = json!({
@@ -216,6 +255,9 @@ async fn ensure(api: &Api, plural: &str, name: &str, object: Value, part: &str) 
         let mut new = old.clone();
         if new["metadata"]["annotations"][AUTOUPDATE] == "true" {
             new[part] = object[part].clone();
+            for (key, value) in object["metadata"]["labels"].as_object().into_iter().flatten() {
+                new["metadata"]["labels"][key] = value.clone();
+            }
         }
         Ok(new)
     };

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::PkiError;
 
@@ -29,6 +29,20 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     #[allow(clippy::disallowed_methods, reason = "the reader is capped by take")]
     file.take(MAX).read_to_string(&mut text).map_err(fail(path))?;
     Ok(Some(text))
+}
+
+/// The files of `dir` whose names begin and end so, by name.
+pub(super) fn named(dir: &Path, begin: &str, end: &str) -> Result<Vec<PathBuf>, PkiError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(fail(dir))? {
+        let path = entry.map_err(fail(dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(begin) && name.ends_with(end) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Mode 0600, complete or not there at all.

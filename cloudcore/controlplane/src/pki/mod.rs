@@ -1,7 +1,7 @@
 //! Who is who on the wire of the API: the certificate authority, the server's certificate, admin identities.
 //!
-//! Owns the directory `pki` in the data directory: `ca.crt`, `ca.key`, `sa.key` (signs service account tokens) and the operator's optional
-//! `tokens.csv`. Certificates other than the CA's are not kept: the server's is made at start and renewed in memory, an admin's is
+//! Owns the directory `pki` in the data directory: `ca.crt`, `ca.key`, `sa.key` (signs service account tokens), the operator's optional
+//! `sa-*.key` (keys that signed before: rename `sa.key` to `sa-OLD.key` and restart to change it) and `tokens.csv`. Certificates other than the CA's are not kept: the server's is made at start and renewed in memory, an admin's is
 //! made when a kubeconfig is asked for. Calls nothing of the crate. Called by `plane` and `apiserver::auth`.
 
 mod authority;
@@ -51,6 +51,8 @@ pub struct Pki {
     pub authority: Authority,
     /// PKCS#8 of the P-256 key that signs service account tokens.
     pub token_key: Vec<u8>,
+    /// PKCS#8 of the keys in `sa-*.key`: tokens that they signed are still good.
+    pub earlier_token_keys: Vec<Vec<u8>>,
     /// Text of `tokens.csv`, empty when there is none.
     pub static_tokens: String,
 }
@@ -64,16 +66,26 @@ impl Pki {
         files::private_dir(dir)?;
         let authority = Authority::open(dir)?;
         let path = dir.join("sa.key");
-        let key = match files::read(&path)? {
-            Some(pem) => rcgen::KeyPair::from_pem(&pem)
-                .map_err(|error| PkiError::Content { path, detail: error.to_string() })?,
+        let token_key = match load_token_key(&path)? {
+            Some(key) => key,
             None => {
                 let key = authority::new_key("the token signer")?;
                 files::write_private(&path, &key.serialize_pem())?;
-                key
+                key.serialize_der()
             }
         };
+        let mut earlier_token_keys = Vec::new();
+        for path in files::named(dir, "sa-", ".key")? {
+            earlier_token_keys.extend(load_token_key(&path)?);
+        }
         let static_tokens = files::read(&dir.join("tokens.csv"))?.unwrap_or_default();
-        Ok(Self { authority, token_key: key.serialize_der(), static_tokens })
+        Ok(Self { authority, token_key, earlier_token_keys, static_tokens })
     }
+}
+
+fn load_token_key(path: &Path) -> Result<Option<Vec<u8>>, PkiError> {
+    let Some(pem) = files::read(path)? else { return Ok(None) };
+    let key = rcgen::KeyPair::from_pem(&pem)
+        .map_err(|error| PkiError::Content { path: path.to_owned(), detail: error.to_string() })?;
+    Ok(Some(key.serialize_der()))
 }

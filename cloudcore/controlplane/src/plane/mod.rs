@@ -115,11 +115,12 @@ impl ControlPlane {
             store,
             registry: Registry::new(),
             token_key: pki.token_key.clone(),
+            earlier_token_keys: pki.earlier_token_keys.clone(),
             static_tokens: pki.static_tokens.clone(),
             ca: pki.authority.pem().to_owned(),
             shutdown: tasks.token(),
         };
-        let wrong_key = || OpenError::Tls("the key that signs tokens is not a P-256 key".to_owned());
+        let wrong_key = || OpenError::Tls("a key of service account tokens (pki/sa*.key) is not a P-256 key".to_owned());
         let api = Api::new(parts).ok_or_else(wrong_key)?;
         housekeeping::bootstrap(&api, address.port(), &crds).await?;
         housekeeping::start(&api, &tasks);

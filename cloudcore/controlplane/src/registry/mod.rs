@@ -28,6 +28,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 
+pub(crate) use core::classify_pod;
 pub use custom::ScalePaths;
 pub use descriptor::{Descriptor, Subresource};
 pub use resource::Resource;

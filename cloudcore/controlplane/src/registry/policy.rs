@@ -30,6 +30,7 @@ pub(super) const POLICY: &[Descriptor] = &[Descriptor {
 pub(super) const SCHEDULING: &[Descriptor] = &[Descriptor {
     short_names: &["pc"],
     default: |class| class.default_to("preemptionPolicy", "PreemptLowerPriority"),
+    validate: validate_priority,
     validate_update: validate_priority_update,
     printer: table::PRIORITY_CLASS,
     ..Descriptor::of::<PriorityClass>()
@@ -48,6 +49,33 @@ fn validate_budget(budget: &Value, errors: &mut Errors) {
         let spec = budget.get("spec").cloned().unwrap_or_default();
         let detail = "minAvailable and maxUnavailable cannot be both set";
         errors.invalid(&Path::Root.field("spec"), spec, detail);
+    }
+}
+
+/// Above it are only the classes of the system.
+const MOST: i64 = 1_000_000_000;
+const SYSTEM: &[(&str, i64)] =
+    &[("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+fn validate_priority(class: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let (name, value) = (class.text("/metadata/name"), class.int("/value").unwrap_or(0));
+    if name.starts_with("system-") {
+        if !SYSTEM.contains(&(name, value)) || class.flag("/globalDefault") {
+            let detail = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
+            );
+            errors.forbidden(&root.field("metadata").field("name"), &detail);
+        }
+    } else if value > MOST {
+        errors.forbidden(
+            &root.field("value"),
+            &format!("maximum allowed value of a user defined priority is {MOST}"),
+        );
+    }
+    let policy = class.text("/preemptionPolicy");
+    if !matches!(policy, "PreemptLowerPriority" | "Never") {
+        errors.not_supported(&root.field("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) const KINDS: &[Descriptor] = &[
         ..rbac(Descriptor::of::<ClusterRoleBinding>())
     },
     Descriptor {
-        validate: validate_role,
+        validate: validate_cluster_role,
         printer: table::NAME_AND_CREATED_AT,
         ..rbac(Descriptor::of::<ClusterRole>())
     },
@@ -57,6 +57,12 @@ fn validate_role(role: &Value, errors: &mut Errors) {
                 let detail = "namespaced rules cannot apply to non-resource URLs";
                 errors.invalid(&here.field("nonResourceURLs"), urls, detail);
             }
+            let mixed = ["apiGroups", "resources", "resourceNames"].iter();
+            if mixed.into_iter().any(|key| !rule.list(&format!("/{key}")).is_empty()) {
+                let urls = rule.get("nonResourceURLs").cloned().unwrap_or_default();
+                let detail = "rules cannot apply to both regular resources and non-resource URLs";
+                errors.invalid(&here.field("nonResourceURLs"), urls, detail);
+            }
             continue;
         }
         if rule.list("/apiGroups").is_empty() {
@@ -65,6 +71,15 @@ fn validate_role(role: &Value, errors: &mut Errors) {
         if rule.list("/resources").is_empty() {
             errors.required(&here.field("resources"), "resource rules must supply at least one resource");
         }
+    }
+}
+
+fn validate_cluster_role(role: &Value, errors: &mut Errors) {
+    validate_role(role, errors);
+    let path = Path::Root.field("aggregationRule");
+    if role.has("/aggregationRule") && role.list("/aggregationRule/clusterRoleSelectors").is_empty() {
+        let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.required(&path.field("clusterRoleSelectors"), detail);
     }
 }
 
@@ -107,11 +122,26 @@ fn validate_binding(binding: &Value, errors: &mut Errors) {
         if subject.text("/name").is_empty() {
             errors.required(&here.field("name"), "");
         }
+        let group = subject.text("/apiGroup");
         match subject.text("/kind") {
             "ServiceAccount" => {
+                let wrong = if subject.text("/name").is_empty() {
+                    Vec::new()
+                } else {
+                    names::dns_subdomain(subject.text("/name"))
+                };
+                for wrong in wrong {
+                    errors.invalid(&here.field("name"), subject.text("/name"), &wrong);
+                }
+                if !group.is_empty() {
+                    errors.not_supported(&here.field("apiGroup"), group, &[""]);
+                }
                 if binding.text("/kind") == "ClusterRoleBinding" && subject.text("/namespace").is_empty() {
                     errors.required(&here.field("namespace"), "");
                 }
+            }
+            "User" | "Group" if group != GROUP => {
+                errors.not_supported(&here.field("apiGroup"), group, &[GROUP]);
             }
             "User" | "Group" => {}
             other => errors.not_supported(&here.field("kind"), other, &["ServiceAccount", "User", "Group"]),

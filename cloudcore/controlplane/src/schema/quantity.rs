@@ -48,6 +48,24 @@ impl Quantity {
         Ok(Self { milli: if negative { -milli } else { milli }, format })
     }
 
+    /// So many whole units.
+    pub fn count(units: u32) -> Self {
+        Self { milli: i128::from(units) * 1000, format: Format::Decimal }
+    }
+
+    /// The sum, written like the first of the two that is not zero.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { milli: self.milli.saturating_add(other.milli), format }
+    }
+
+    /// The difference.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        self.plus(Self { milli: -other.milli, ..other })
+    }
+
     /// Whether the value is zero.
     pub fn is_zero(self) -> bool {
         self.milli == 0

@@ -1,5 +1,7 @@
 //! `k=v,k!=v,k in (a,b),k notin (a,b),k,!k,k>1,k<1`
 
+use serde_json::Value;
+
 use super::{Index, SelectorError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,28 @@ struct Requirement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
+
 impl LabelSelector {
+    /// The notation of query parameters for the `matchLabels` and `matchExpressions` of a document.
+    pub fn notation(selector: &Value) -> String {
+        let mut parts = Vec::new();
+        for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+            parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+        }
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let key = expression["key"].as_str().unwrap_or_default();
+            let values: Vec<&str> =
+                expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            parts.push(match expression["operator"].as_str() {
+                Some("In") => format!("{key} in ({})", values.join(",")),
+                Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+                Some("DoesNotExist") => format!("!{key}"),
+                _ => key.to_owned(),
+            });
+        }
+        parts.join(",")
+    }
+
     /// Parses the text of a `labelSelector` parameter.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The caller.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, header};
 
 use super::rights::{Attributes, denial};
@@ -8,7 +10,7 @@ use crate::pki::Subject;
 use crate::status::Status;
 
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// User name.
     pub user: String,
@@ -16,7 +18,14 @@ pub struct Identity {
     pub uid: String,
     /// Groups, `system:authenticated` or `system:unauthenticated` included.
     pub groups: Vec<String>,
+    /// What else is known of the caller: the credential, the pod that holds it.
+    pub extra: Extra,
+    /// Who speaks in this name, when it is somebody else.
+    pub speaker: Option<Box<Identity>>,
 }
+
+/// Values by name, as in `userInfo.extra`.
+pub type Extra = BTreeMap<String, Vec<String>>;
 
 /// What the transport knows about the other side; put into the request's extensions by whoever accepted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +42,20 @@ impl Identity {
         if !groups.iter().any(|group| group == "system:authenticated") {
             groups.push("system:authenticated".to_owned());
         }
-        Self { user: user.to_owned(), uid: uid.to_owned(), groups }
+        Self { user: user.to_owned(), uid: uid.to_owned(), groups, ..Self::default() }
+    }
+
+    /// The node whose agent the caller is.
+    pub fn node(&self) -> Option<&str> {
+        self.user.strip_prefix("system:node:").filter(|name| !name.is_empty() && self.in_group("system:nodes"))
     }
 
     /// Nobody in particular.
     pub fn anonymous() -> Self {
         Self {
             user: "system:anonymous".to_owned(),
-            uid: String::new(),
             groups: vec!["system:unauthenticated".to_owned()],
+            ..Self::default()
         }
     }
 
@@ -70,8 +84,8 @@ impl Identity {
             Peer::Tls(Some(subject)) => Self::authenticated(&subject.name, "", &subject.groups),
             Peer::Tls(None) => match bearer(headers) {
                 Some(token) => {
-                    let (user, uid, groups) = tokens.verify(token).ok_or_else(Status::unauthorized)?;
-                    Self::authenticated(&user, &uid, &groups)
+                    let holder = tokens.verify(token, &[]).ok_or_else(Status::unauthorized)?.who;
+                    Self { extra: holder.extra, ..Self::authenticated(&holder.user, &holder.uid, &holder.groups) }
                 }
                 None => Self::anonymous(),
             },
@@ -93,8 +107,9 @@ impl Identity {
         let Some(user) = text("impersonate-user") else {
             return Err(Status::bad_request("requested impersonation without a user: set Impersonate-User"));
         };
-        let check = |group, resource, namespace, name| {
-            let what = Attributes::Resource { verb: "impersonate", group, resource, namespace, name };
+        let check = |group: &str, resource: &str, namespace: &str, name: &str| {
+            let what =
+                Attributes::Resource { verb: "impersonate", group, resource, namespace, name, fields: "" };
             if may(&self, what) { Ok(()) } else { Err(denial(&self, what)) }
         };
         let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
@@ -115,12 +130,23 @@ impl Identity {
             groups.push(group.to_owned());
         }
         if user == "system:anonymous" {
-            return Ok(Self::anonymous());
+            return Ok(Self { speaker: Some(Box::new(self)), ..Self::anonymous() });
         }
         if let Some((namespace, _)) = account.filter(|_| groups.is_empty()) {
             groups = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
         }
-        Ok(Self::authenticated(user, uid, &groups))
+        let mut extra = Extra::new();
+        for (name, value) in headers {
+            let Some(key) = name.as_str().strip_prefix("impersonate-extra-") else { continue };
+            let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
+            let value = value
+                .to_str()
+                .map_err(|_| Status::bad_request("Impersonate-Extra must be printable ASCII"))?;
+            check("authentication.k8s.io", &format!("userextras/{key}"), "", value)?;
+            extra.entry(key).or_default().push(value.to_owned());
+        }
+        let other = Self { extra, ..Self::authenticated(user, uid, &groups) };
+        Ok(Self { speaker: Some(Box::new(self)), ..other })
     }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! Identity comes from the client certificate, a service account token, or the operator's `tokens.csv`; without any the caller is
 //! `system:anonymous`. What a caller may do is what its roles say ([`rbac`]), besides the little that needs none
-//! ([`rights`]).
+//! ([`rights`]) and what the agents of nodes need ([`nodes`]). Nobody hands out rights that they lack ([`escalation`]).
 
+pub(super) mod escalation;
 mod identity;
 mod jwt;
+pub(crate) mod nodes;
 mod rbac;
 mod rights;
 mod tokens;
 
-pub use identity::{Identity, Peer};
-pub(crate) use rbac::{allowed, rules};
-pub(crate) use rights::{Attributes, denial};
-pub(crate) use tokens::{ServiceAccountClaim, Tokens, Verified};
+pub(crate) use escalation::everything;
+pub use identity::{Extra, Identity, Peer};
+pub(crate) use rbac::{allowed, granted, rules};
+pub(crate) use rights::{Attributes, denial, selected};
+pub(crate) use tokens::{Bound, ISSUER, Named, ServiceAccountClaim, Tokens, Verified};

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::Identity;
+use super::{Identity, nodes};
 use super::rights::{Attributes, always_allowed};
 use crate::store::{Collection, ListQuery, ObjectId, Store};
 
@@ -14,6 +14,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// Whether the caller may.
 pub(crate) fn allowed(store: &Store, who: &Identity, what: Attributes<'_>) -> bool {
     always_allowed(who, what)
+        || who.node().is_some_and(|node| nodes::may(store, node, what))
         || match what {
             Attributes::Path { verb, path } => {
                 rules(store, who, "").iter().any(|rule| covers_path(rule, verb, path))
@@ -45,22 +46,25 @@ fn collect(store: &Store, who: &Identity, plural: &str, namespace: Option<&str>,
         if !list(&binding, "subjects").iter().any(|subject| is_subject(subject, who, within)) {
             continue;
         }
-        let reference = &binding["roleRef"];
-        let role = match reference["kind"].as_str() {
-            Some("ClusterRole") => ("clusterroles", ""),
-            Some("Role") => ("roles", within),
-            _ => continue,
-        };
-        let name = reference["name"].as_str().unwrap_or_default();
-        let id = ObjectId::new(&Collection::new(GROUP, role.0), role.1, name);
         // A binding may be there before its role; until then it grants nothing.
-        if let Some(role) = store.get(&id) {
-            found.extend(list(&role.value(), "rules").iter().cloned());
-        }
+        found.extend(granted(store, &binding, within).unwrap_or_default());
     }
 }
 
-fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+/// The rules of the role that a binding in `namespace` refers to, if there is such a role.
+pub(crate) fn granted(store: &Store, binding: &Value, namespace: &str) -> Option<Vec<Value>> {
+    let reference = &binding["roleRef"];
+    let role = match reference["kind"].as_str() {
+        Some("ClusterRole") => ("clusterroles", ""),
+        Some("Role") => ("roles", namespace),
+        _ => return None,
+    };
+    let name = reference["name"].as_str().unwrap_or_default();
+    let role = store.get(&ObjectId::new(&Collection::new(GROUP, role.0), role.1, name))?;
+    Some(list(&role.value(), "rules").to_vec())
+}
+
+pub(super) fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
     object[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -78,7 +82,7 @@ fn is_subject(subject: &Value, who: &Identity, binding_namespace: &str) -> bool 
     }
 }
 
-fn names(rule: &Value, key: &str, wanted: &str) -> bool {
+pub(super) fn names(rule: &Value, key: &str, wanted: &str) -> bool {
     list(rule, key).iter().any(|one| one == "*" || one == wanted)
 }
 
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     fn asks<'a>(verb: &'a str, group: &'a str, resource: &'a str, name: &'a str) -> Attributes<'a> {
-        Attributes::Resource { verb, group, resource, namespace: "n", name }
+        Attributes::Resource { verb, group, resource, namespace: "n", name, fields: "" }
     }
 
     #[test]

@@ -16,7 +16,17 @@ pub(crate) enum Attributes<'a> {
         resource: &'a str,
         namespace: &'a str,
         name: &'a str,
+        /// The field selector, as it was sent.
+        fields: &'a str,
     },
+}
+
+/// The value that a field selector asks of `field`.
+pub(crate) fn selected<'a>(fields: &'a str, field: &str) -> Option<&'a str> {
+    fields.split(',').find_map(|term| {
+        let value = term.strip_prefix(field)?.strip_prefix('=')?;
+        Some(value.strip_prefix('=').unwrap_or(value)).filter(|value| !value.is_empty())
+    })
 }
 
 const OPEN: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
@@ -57,7 +67,7 @@ pub(crate) fn denial(who: &Identity, what: Attributes<'_>) -> Status {
             Reason::Forbidden,
             format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\""),
         ),
-        Attributes::Resource { verb, group, resource, namespace, name } => {
+        Attributes::Resource { verb, group, resource, namespace, name, .. } => {
             let place = if namespace.is_empty() {
                 "at the cluster scope".to_owned()
             } else {
@@ -95,6 +105,7 @@ mod tests {
             resource: "pods",
             namespace: "default",
             name: "",
+            fields: "",
         };
         assert!(!always_allowed(&nobody, list));
         assert_eq!(

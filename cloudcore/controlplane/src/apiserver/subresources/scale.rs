@@ -10,6 +10,7 @@ use crate::apiserver::call::Call;
 use crate::apiserver::http::{PatchBody, decode, json_value, read};
 use crate::apiserver::objects::Part;
 use crate::patch::{self, PatchType};
+use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
 
 pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Result<Response, Status> {
@@ -79,28 +80,8 @@ fn scale_of(object: &Value) -> Value {
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": selector(&object["spec"]["selector"])},
+        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": LabelSelector::notation(&object["spec"]["selector"])},
     })
-}
-
-/// A label selector in the notation of query parameters.
-fn selector(selector: &Value) -> String {
-    let mut parts = Vec::new();
-    for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
-        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
-    }
-    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
-        let key = expression["key"].as_str().unwrap_or_default();
-        let values: Vec<&str> =
-            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        parts.push(match expression["operator"].as_str() {
-            Some("In") => format!("{key} in ({})", values.join(",")),
-            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
-            Some("DoesNotExist") => format!("!{key}"),
-            _ => key.to_owned(),
-        });
-    }
-    parts.join(",")
 }
 
 #[cfg(test)]

@@ -13,11 +13,14 @@ pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
     let status = match (resource.group.as_str(), resource.plural.as_str()) {
         ("authentication.k8s.io", "selfsubjectreviews") => json!({"userInfo": user(&call.who)}),
         ("authentication.k8s.io", "tokenreviews") => {
-            match api.tokens.verify(spec["token"].as_str().unwrap_or_default()) {
-                Some((user, uid, groups)) => {
-                    json!({"authenticated": true, "user": {"username": user, "uid": uid, "groups": groups}})
+            let listed = spec["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let audiences: Vec<String> =
+                listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            match api.tokens.verify(spec["token"].as_str().unwrap_or_default(), &audiences) {
+                Some(seen) => {
+                    json!({"authenticated": true, "user": user(&seen.who), "audiences": seen.audiences})
                 }
-                None => json!({"authenticated": false, "error": "the token is not valid"}),
+                None => json!({"user": {}, "error": "[invalid bearer token]"}),
             }
         }
         ("authorization.k8s.io", "selfsubjectaccessreviews") => may(api, &call.who, spec),
@@ -36,16 +39,35 @@ pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
 }
 
 fn user(who: &Identity) -> Value {
-    json!({"username": who.user, "uid": who.uid, "groups": who.groups})
+    let mut user = json!({"username": who.user, "groups": who.groups});
+    if !who.uid.is_empty() {
+        user["uid"] = json!(who.uid);
+    }
+    if !who.extra.is_empty() {
+        user["extra"] = json!(who.extra);
+    }
+    user
 }
 
 fn subject(spec: &Value) -> Identity {
     let groups = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     Identity {
         user: spec["user"].as_str().unwrap_or_default().to_owned(),
-        uid: String::new(),
+        uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
         groups: groups.collect(),
+        ..Identity::default()
     }
+}
+
+/// The field selector of a question, in the notation of query parameters. Only equality means anything here.
+fn selected_fields(selector: &Value) -> String {
+    if let Some(raw) = selector["rawSelector"].as_str() {
+        return raw.to_owned();
+    }
+    let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let terms = requirements.iter().filter(|one| one["operator"] == "In");
+    let term = |one: &Value| Some(format!("{}={}", one["key"].as_str()?, one["values"][0].as_str()?));
+    terms.filter_map(term).collect::<Vec<_>>().join(",")
 }
 
 fn may(api: &Api, who: &Identity, spec: &Value) -> Value {
@@ -61,12 +83,14 @@ fn may(api: &Api, who: &Identity, spec: &Value) -> Value {
             resource = format!("{resource}/{subresource}");
         }
         let (verb, group, namespace, name) = (of("verb"), of("group"), of("namespace"), of("name"));
+        let fields = selected_fields(&spec["resourceAttributes"]["fieldSelector"]);
         let what = Attributes::Resource {
             verb: &verb,
             group: &group,
             resource: &resource,
             namespace: &namespace,
             name: &name,
+            fields: &fields,
         };
         allowed(&api.store, who, what)
     };

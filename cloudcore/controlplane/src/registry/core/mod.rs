@@ -13,6 +13,8 @@ mod volume;
 
 use k8s_openapi::api::core::v1::{Binding, PodTemplate};
 
+pub(crate) use pod::classify as classify_pod;
+
 use super::descriptor::Descriptor;
 
 /// The kinds of the core group, by name.

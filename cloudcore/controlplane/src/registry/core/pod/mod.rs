@@ -53,13 +53,11 @@ pub(super) const POD: Descriptor = Descriptor {
     ..Descriptor::of::<Pod>()
 };
 
-/// What admission and the pod strategy add to a new pod.
+/// What the pod strategy adds to a new pod.
 fn prepare_create(pod: &mut Value) {
     defaults::pod(pod);
-    let class = qos::class(pod.pointer("/spec").unwrap_or(&Value::Null));
-    if let Some(status) = pod.child("status") {
-        *status = json!({"phase": "Pending", "qosClass": class});
-    }
+    pod.put("status", json!({"phase": "Pending"}));
+    classify(pod);
     let mirror =
         pod.object("/metadata/annotations").is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"));
     let Some(spec) = pod.get_mut("spec") else { return };
@@ -69,27 +67,13 @@ fn prepare_create(pod: &mut Value) {
         }
         defaults::service_account(spec);
     }
-    if spec.text("/priorityClassName").is_empty() {
-        spec.default_to("priority", 0);
-        spec.default_to("preemptionPolicy", "PreemptLowerPriority");
-    }
-    tolerate_unreachable_nodes(spec);
 }
 
-/// Admission plugin DefaultTolerationSeconds: five minutes on a node that is not ready or cannot be reached.
-fn tolerate_unreachable_nodes(spec: &mut Value) {
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = spec.list("/tolerations").iter().any(|one| {
-            matches!(one.text("/key"), "" | "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
-                && (one.text("/key").is_empty() || one.text("/key") == key)
-                && matches!(one.text("/effect"), "" | "NoExecute")
-        });
-        if !tolerated {
-            spec.default_to("tolerations", Vec::<Value>::new());
-            if let Some(Value::Array(list)) = spec.get_mut("tolerations") {
-                list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
-            }
-        }
+/// Sets the quality-of-service class of a new pod, whose resources admission may have filled in.
+pub(crate) fn classify(pod: &mut Value) {
+    let class = qos::class(pod.pointer("/spec").unwrap_or(&Value::Null));
+    if let Some(status) = pod.child("status") {
+        status.put("qosClass", json!(class));
     }
 }
 

@@ -31,22 +31,11 @@ fn a_minimal_pod_gets_what_kubernetes_gives_it() {
 }
 
 #[test]
-fn a_new_pod_is_pending_and_tolerates_five_minutes_of_silence() {
+fn a_new_pod_is_pending_and_runs_as_the_default_account() {
     let mut pod = pod(json!({"containers": [{"name": "c", "image": "x"}]}));
     prepare_create(&mut pod);
     assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
-    assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
-    assert_eq!(pod["spec"]["tolerations"][0]["tolerationSeconds"], 300);
     assert_eq!(pod["spec"]["serviceAccountName"], "default");
-    assert_eq!(pod["spec"]["priority"], 0);
-}
-
-#[test]
-fn a_pod_that_tolerates_everything_gets_no_default_tolerations() {
-    let mut pod =
-        pod(json!({"containers": [{"name": "c", "image": "x"}], "tolerations": [{"operator": "Exists"}]}));
-    prepare_create(&mut pod);
-    assert_eq!(pod["spec"]["tolerations"], json!([{"operator": "Exists"}]));
 }
 
 #[test]
