@@ -90,7 +90,12 @@ impl Api {
 
 impl Api {
     /// A token without an end for the service account of this name and uid, which the secret of this name is to hold.
-    pub(crate) fn account_token(&self, namespace: &str, account: (&str, &str), secret: &str) -> Option<String> {
+    pub(crate) fn account_token(
+        &self,
+        namespace: &str,
+        account: (&str, &str),
+        secret: &str,
+    ) -> Option<String> {
         let (name, uid) = account;
         let account = auth::Named { name: name.to_owned(), uid: uid.to_owned() };
         self.tokens.issue_legacy(namespace, &account, secret)

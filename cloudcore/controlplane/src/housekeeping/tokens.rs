@@ -23,7 +23,11 @@ pub(super) async fn pass(api: &Api) {
         }
         let target = Target { namespace: key.namespace.to_string(), ..secrets.named(&key.name) };
         if let Err(status) = settle(api, &target, &secret).await {
-            tracing::warn!(secret = &*key.name, namespace = &*key.namespace, "cannot settle a token yet: {status}");
+            tracing::warn!(
+                secret = &*key.name,
+                namespace = &*key.namespace,
+                "cannot settle a token yet: {status}"
+            );
         }
     }
 }
@@ -50,7 +54,8 @@ async fn settle(api: &Api, target: &Target, secret: &Value) -> Result<(), Status
             let filled = |old: &Value| {
                 let mut new = old.clone();
                 new["metadata"]["annotations"][UID] = json!(uid);
-                for (key, text) in [("token", &token), ("ca.crt", &api.ca), ("namespace", &target.namespace)] {
+                for (key, text) in [("token", &token), ("ca.crt", &api.ca), ("namespace", &target.namespace)]
+                {
                     if new["data"][key].is_null() {
                         new["data"][key] = json!(STANDARD.encode(text));
                     }

@@ -120,7 +120,8 @@ impl ControlPlane {
             ca: pki.authority.pem().to_owned(),
             shutdown: tasks.token(),
         };
-        let wrong_key = || OpenError::Tls("a key of service account tokens (pki/sa*.key) is not a P-256 key".to_owned());
+        let wrong_key =
+            || OpenError::Tls("a key of service account tokens (pki/sa*.key) is not a P-256 key".to_owned());
         let api = Api::new(parts).ok_or_else(wrong_key)?;
         housekeeping::bootstrap(&api, address.port(), &crds).await?;
         housekeeping::start(&api, &tasks);

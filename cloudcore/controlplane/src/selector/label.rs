@@ -24,7 +24,6 @@ struct Requirement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
-
 impl LabelSelector {
     /// The notation of query parameters for the `matchLabels` and `matchExpressions` of a document.
     pub fn notation(selector: &Value) -> String {

@@ -42,11 +42,53 @@ pub async fn call(client: &kube::Client, method: &str, path: &str, kind: &str, b
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
     let response = client.send(request.body(body.into()).unwrap()).await.unwrap();
+    answered(response).await
+}
+
+/// The same in somebody else's name.
+pub async fn call_as(
+    client: &kube::Client,
+    (user, groups): (&str, &[&str]),
+    method: &str,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+    let mut request = request.header("impersonate-user", user);
+    for group in groups {
+        request = request.header("impersonate-group", *group);
+    }
+    let response = client.send(request.body(body.into()).unwrap()).await.unwrap();
+    answered(response).await
+}
+
+async fn answered(response: http::Response<kube::client::Body>) -> (u16, Value) {
     let code = response.status().as_u16();
     #[allow(clippy::disallowed_methods, reason = "our own server's answers are bounded")]
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
     (code, value)
+}
+
+/// The document of an answer that must have this code.
+pub async fn expect(answer: impl Future<Output = (u16, Value)>, code: u16) -> Value {
+    let (found, body) = answer.await;
+    assert_eq!(found, code, "{body}");
+    body
+}
+
+/// Waits until `seen` finds what it looks for.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut seen: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = seen().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The events of a watch, until it ends or `count` came.

@@ -46,7 +46,11 @@ fn mirror(target: &Target, pod: &Value) -> Result<(), Status> {
     let volumes = pod.list("/spec/volumes").iter();
     let tokens = volumes.flat_map(|volume| volume.list("/projected/sources"));
     if tokens.into_iter().any(|source| source.get("serviceAccountToken").is_some()) {
-        return Err(forbidden(target, pod, "a mirror pod may not use ServiceAccountToken volume projections"));
+        return Err(forbidden(
+            target,
+            pod,
+            "a mirror pod may not use ServiceAccountToken volume projections",
+        ));
     }
     Ok(())
 }
@@ -108,7 +112,8 @@ mod tests {
 
     #[test]
     fn no_volume_comes_that_nobody_mounts() {
-        let mut spec = json!({"containers": [{"name": "own", "volumeMounts": [{"name": "v", "mountPath": MOUNT}]}]});
+        let mut spec =
+            json!({"containers": [{"name": "own", "volumeMounts": [{"name": "v", "mountPath": MOUNT}]}]});
         mount_token(&mut spec);
         assert!(spec.get("volumes").is_none());
     }

@@ -54,7 +54,11 @@ pub(super) fn check(api: &Api, target: &Target, old: Option<&Value>, new: &Value
 }
 
 fn may(api: &Api, who: &Identity, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
-    allowed(&api.store, who, Attributes::Resource { verb, group: GROUP, resource, namespace, name, fields: "" })
+    allowed(
+        &api.store,
+        who,
+        Attributes::Resource { verb, group: GROUP, resource, namespace, name, fields: "" },
+    )
 }
 
 /// Whether a change touches only what the garbage collector needs.

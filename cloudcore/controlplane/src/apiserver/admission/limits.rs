@@ -51,7 +51,9 @@ fn refuse(target: &Target, object: &Value, ranges: &[Value]) -> Result<(), Statu
 
 /// The quantities in a list such as `requests`.
 pub(super) fn amounts(list: &Value) -> Amounts {
-    let parse = |(name, value): (&String, &Value)| Some((name.clone(), Quantity::parse(&quantity::text(value)).ok()?));
+    let parse = |(name, value): (&String, &Value)| {
+        Some((name.clone(), Quantity::parse(&quantity::text(value)).ok()?))
+    };
     list.as_object().into_iter().flatten().filter_map(parse).collect()
 }
 
@@ -66,7 +68,9 @@ fn fill(pod: &mut Value, range: &Value) {
         for (list, what) in [("containers", "container"), ("initContainers", "init container")] {
             for container in pod.list_mut(&format!("/spec/{list}")) {
                 let name = container.text("/name").to_owned();
-                for (part, from, word) in [("requests", "defaultRequest", "request"), ("limits", "default", "limit")] {
+                for (part, from, word) in
+                    [("requests", "defaultRequest", "request"), ("limits", "default", "limit")]
+                {
                     let defaults = item.object(&format!("/{from}")).cloned().unwrap_or_default();
                     let missing: Vec<_> = defaults
                         .into_iter()
@@ -75,7 +79,9 @@ fn fill(pod: &mut Value, range: &Value) {
                     if missing.is_empty() {
                         continue;
                     }
-                    let Some(amounts) = container.child("resources").and_then(|all| all.child(part)) else { continue };
+                    let Some(amounts) = container.child("resources").and_then(|all| all.child(part)) else {
+                        continue;
+                    };
                     let names: Vec<String> = missing.iter().map(|(resource, _)| resource.clone()).collect();
                     for (resource, quantity) in missing {
                         amounts.put(&resource, quantity);
@@ -151,8 +157,11 @@ fn bounds(kind: &str, item: &Value, requests: &Amounts, limits: &Amounts, wrong:
         let (request, limit) = (requests.get(&resource).copied(), limits.get(&resource).copied());
         let begin = format!("maximum {resource} usage per {kind} is {most}");
         let high = |found: Quantity| found > most;
-        let also =
-            || request.filter(|request| high(*request)).map(|request| format!("{begin}, but request is {request}"));
+        let also = || {
+            request
+                .filter(|request| high(*request))
+                .map(|request| format!("{begin}, but request is {request}"))
+        };
         wrong.extend(outside(&begin, limit, "limit", "limit", high).or_else(also));
     }
     for (resource, ratio) in amounts(&item["maxLimitRequestRatio"]) {

@@ -78,9 +78,7 @@ pub(super) fn create(target: &Target, new: &Value) -> Result<(), Status> {
             }
             Ok(())
         }
-        "nodes" if name != node => {
-            refuse(&format!("node {node:?} is not allowed to modify node {name:?}"))
-        }
+        "nodes" if name != node => refuse(&format!("node {node:?} is not allowed to modify node {name:?}")),
         "nodes" => labels(target, node, &json!({}), new),
         "leases" if target.namespace != "kube-node-lease" || name != node => {
             refuse("can only access node lease with the same name as the requesting node")
@@ -143,8 +141,8 @@ fn labels(target: &Target, node: &str, old: &Value, new: &Value) -> Result<(), S
 fn is_open(label: &str) -> bool {
     let prefix = label.split_once('/').map_or("", |(prefix, _)| prefix);
     let ours = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
-    let restricted = prefix == "node-restriction.kubernetes.io"
-        || prefix.ends_with(".node-restriction.kubernetes.io");
+    let restricted =
+        prefix == "node-restriction.kubernetes.io" || prefix.ends_with(".node-restriction.kubernetes.io");
     !restricted
         && (!(ours("kubernetes.io") || ours("k8s.io"))
             || LABELS.contains(&label)
@@ -158,10 +156,21 @@ mod tests {
 
     #[test]
     fn labels_of_kubernetes_are_closed_but_for_the_known_ones() {
-        for open in ["team", "example.com/x", "kubernetes.io/hostname", "node-role.kubernetes.io/edge", "node.kubernetes.io/y"] {
+        for open in [
+            "team",
+            "example.com/x",
+            "kubernetes.io/hostname",
+            "node-role.kubernetes.io/edge",
+            "node.kubernetes.io/y",
+        ] {
             assert!(is_open(open), "{open}");
         }
-        for closed in ["node-restriction.kubernetes.io/x", "kubernetes.io/x", "node-role.kubernetes.io/control-plane", "x.k8s.io/y"] {
+        for closed in [
+            "node-restriction.kubernetes.io/x",
+            "kubernetes.io/x",
+            "node-role.kubernetes.io/control-plane",
+            "x.k8s.io/y",
+        ] {
             assert!(!is_open(closed), "{closed}");
         }
     }

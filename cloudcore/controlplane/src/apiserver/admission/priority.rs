@@ -60,8 +60,10 @@ pub(super) fn only_one_default(api: &Api, target: &Target, class: &Value) -> Res
         .find(|(key, class)| &*key.name != name && class.flag("/globalDefault"));
     match other {
         Some((key, _)) => {
-            let why =
-                format!("PriorityClass {} is already marked as default. Only one default can exist", key.name);
+            let why = format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                key.name
+            );
             Err(forbidden(target, class, &why))
         }
         None => Ok(()),

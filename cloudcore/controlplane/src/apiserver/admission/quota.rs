@@ -72,7 +72,9 @@ pub(in crate::apiserver) fn check(
         let zero = Quantity::count(0);
         let over: Vec<&String> = asked
             .iter()
-            .filter(|(name, amount)| used.get(*name).copied().unwrap_or(zero).plus(**amount) > relevant[*name])
+            .filter(|(name, amount)| {
+                used.get(*name).copied().unwrap_or(zero).plus(**amount) > relevant[*name]
+            })
             .map(|(name, _)| name)
             .collect();
         if over.is_empty() {
@@ -205,7 +207,8 @@ fn unsaid(pod: &Value, hard: &Amounts) -> String {
 
 /// Whether the quota counts this object. Scopes are about pods only.
 fn in_scope(quota: &Value, plural: &str, object: &Value) -> bool {
-    let plain = quota.list("/spec/scopes").iter().filter_map(Value::as_str).map(|scope| (scope, "Exists", &[][..]));
+    let plain =
+        quota.list("/spec/scopes").iter().filter_map(Value::as_str).map(|scope| (scope, "Exists", &[][..]));
     let picked = quota.list("/spec/scopeSelector/matchExpressions").iter();
     let picked = picked.map(|one| (one.text("/scopeName"), one.text("/operator"), one.list("/values")));
     let mut scopes = plain.chain(picked).peekable();

@@ -49,7 +49,8 @@ mod tests {
     fn a_pod_waits_five_minutes_for_its_node_unless_it_says_otherwise() {
         let both = json!([five_minutes(NOT_READY), five_minutes(UNREACHABLE)]);
         assert_eq!(admitted(json!({"spec": {}})), both);
-        let own = json!({"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7});
+        let own =
+            json!({"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7});
         assert_eq!(admitted(json!({"spec": {"tolerations": [own]}})), json!([own, five_minutes(NOT_READY)]));
         let all = json!({"operator": "Exists"});
         assert_eq!(admitted(json!({"spec": {"tolerations": [all]}})), json!([all]));
@@ -60,7 +61,8 @@ mod tests {
     #[test]
     fn an_autonomous_pod_stays_on_a_node_that_cannot_be_reached() {
         let labels = json!({"app-offline.kubeedge.io": "autonomy"});
-        let own = json!({"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7});
+        let own =
+            json!({"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7});
         let pod = json!({"metadata": {"labels": labels}, "spec": {"tolerations": [own]}});
         let forever = json!({"key": UNREACHABLE, "operator": "Exists"});
         assert_eq!(admitted(pod), json!([five_minutes(NOT_READY), forever]));

@@ -12,10 +12,7 @@ use super::rbac::{list, names};
 /// Everything there is; who sets an aggregation rule must have it, for the rule may gather anything.
 pub(crate) fn everything() -> [Value; 2] {
     let all = json!(["*"]);
-    [
-        json!({"apiGroups": all, "resources": all, "verbs": all}),
-        json!({"nonResourceURLs": all, "verbs": all}),
-    ]
+    [json!({"apiGroups": all, "resources": all, "verbs": all}), json!({"nonResourceURLs": all, "verbs": all})]
 }
 
 /// Why rules may not be granted, in Kubernetes' words; none if `held` covers all of `wanted`.
@@ -49,7 +46,8 @@ fn singles(rule: &Value) -> Vec<Single<'_>> {
     let only = texts(rule, "resourceNames");
     let only: Vec<Option<&str>> =
         if only.is_empty() { vec![None] } else { only.into_iter().map(Some).collect() };
-    let (groups, resources, verbs) = (texts(rule, "apiGroups"), texts(rule, "resources"), texts(rule, "verbs"));
+    let (groups, resources, verbs) =
+        (texts(rule, "apiGroups"), texts(rule, "resources"), texts(rule, "verbs"));
     let mut found = Vec::new();
     for &group in &groups {
         for &resource in &resources {
@@ -149,7 +147,9 @@ mod tests {
              {APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\" \"list\"]}"
         );
         let paths = [json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]})];
-        assert!(refused(&held, &paths).unwrap().ends_with("\n{NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}"));
+        assert!(
+            refused(&held, &paths).unwrap().ends_with("\n{NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}")
+        );
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl Identity {
 
     /// The node whose agent the caller is.
     pub fn node(&self) -> Option<&str> {
-        self.user.strip_prefix("system:node:").filter(|name| !name.is_empty() && self.in_group("system:nodes"))
+        self.user
+            .strip_prefix("system:node:")
+            .filter(|name| !name.is_empty() && self.in_group("system:nodes"))
     }
 
     /// Nobody in particular.
@@ -85,7 +87,10 @@ impl Identity {
             Peer::Tls(None) => match bearer(headers) {
                 Some(token) => {
                     let holder = tokens.verify(token, &[]).ok_or_else(Status::unauthorized)?.who;
-                    Self { extra: holder.extra, ..Self::authenticated(&holder.user, &holder.uid, &holder.groups) }
+                    Self {
+                        extra: holder.extra,
+                        ..Self::authenticated(&holder.user, &holder.uid, &holder.groups)
+                    }
                 }
                 None => Self::anonymous(),
             },

@@ -60,9 +60,15 @@ pub(super) fn may(store: &Store, node: &str, what: Attributes<'_>) -> bool {
     }
     within(OWN, group, resource, verb)
         && match (group, resource) {
-            ("", "nodes" | "nodes/status") | ("storage.k8s.io", "csinodes") => name == node || verb == "create",
-            ("coordination.k8s.io", _) => namespace == "kube-node-lease" && (name == node || verb == "create"),
-            ("", "pods") if matches!(verb, "list" | "watch") => selected(fields, "spec.nodeName") == Some(node),
+            ("", "nodes" | "nodes/status") | ("storage.k8s.io", "csinodes") => {
+                name == node || verb == "create"
+            }
+            ("coordination.k8s.io", _) => {
+                namespace == "kube-node-lease" && (name == node || verb == "create")
+            }
+            ("", "pods") if matches!(verb, "list" | "watch") => {
+                selected(fields, "spec.nodeName") == Some(node)
+            }
             // Those of others are refused by admission, with a better reason.
             ("", "pods") if verb == "delete" => true,
             ("", "pods") => is_at(store, node, namespace, name),
@@ -81,7 +87,9 @@ fn is_at(store: &Store, node: &str, namespace: &str, pod: &str) -> bool {
 fn pods(store: &Store, node: &str, namespace: Option<&str>) -> Vec<Value> {
     let collection = Collection::new("", "pods");
     let query = ListQuery { collection: &collection, namespace, at: None, after: None, limit: 0 };
-    let Ok(selector) = FieldSelector::parse(&format!("spec.nodeName={node}"), "pods") else { return Vec::new() };
+    let Ok(selector) = FieldSelector::parse(&format!("spec.nodeName={node}"), "pods") else {
+        return Vec::new();
+    };
     // The newest state is always there.
     let page = store.list(&query, |object| selector.matches(&object.index));
     page.map(|page| page.objects.iter().map(|(_, pod)| pod.value()).collect()).unwrap_or_default()
@@ -127,7 +135,8 @@ pub(crate) fn mentions(spec: &Value, plural: &str, found: &mut BTreeSet<String>)
                 if keys.contains(&key.as_str()) {
                     let several = value.as_array().map(Vec::as_slice).unwrap_or_default();
                     for one in several.iter().chain([value]) {
-                        let named = ["name", "secretName", "claimName"].iter().find_map(|key| one.get(key)?.as_str());
+                        let named =
+                            ["name", "secretName", "claimName"].iter().find_map(|key| one.get(key)?.as_str());
                         found.extend(named.map(str::to_owned));
                     }
                 }

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::{Identity, nodes};
 use super::rights::{Attributes, always_allowed};
+use super::{Identity, nodes};
 use crate::store::{Collection, ListQuery, ObjectId, Store};
 
 const GROUP: &str = "rbac.authorization.k8s.io";

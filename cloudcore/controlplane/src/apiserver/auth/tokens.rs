@@ -44,7 +44,10 @@ pub(crate) enum Bound {
     Secret(Named),
     Node(Named),
     /// The secret of this name, which holds this very token.
-    Legacy { secret: String, token: String },
+    Legacy {
+        secret: String,
+        token: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -305,7 +308,9 @@ mod tests {
         let bound = Some(Bound::Pod(named("p"), Some(named("n"))));
         let token = ours.issue(&ServiceAccountClaim { bound, ..claim(600) }).unwrap().token;
         let extra = ours.verify(&token, &[]).unwrap().who.extra;
-        for (key, value) in [("pod-name", "p"), ("pod-uid", "p-uid"), ("node-name", "n"), ("node-uid", "n-uid")] {
+        for (key, value) in
+            [("pod-name", "p"), ("pod-uid", "p-uid"), ("node-name", "n"), ("node-uid", "n-uid")]
+        {
             assert_eq!(extra[&format!("authentication.kubernetes.io/{key}")], [value]);
         }
     }

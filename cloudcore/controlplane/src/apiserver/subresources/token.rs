@@ -98,16 +98,17 @@ fn bound_object(api: &Api, call: &Call, reference: &Value) -> Result<Option<Boun
     match kind {
         "Secret" => Ok(Some(Bound::Secret(found))),
         "Node" => Ok(Some(Bound::Node(found))),
-        _ if text(&bound, "/spec/serviceAccountName") != call.target.name => Err(Status::bad_request(format!(
-            "cannot bind token for serviceaccount \"{}\" to pod running with different serviceaccount name.",
-            call.target.name
-        ))),
+        _ if text(&bound, "/spec/serviceAccountName") != call.target.name => {
+            Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount \"{}\" to pod running with different serviceaccount name.",
+                call.target.name
+            )))
+        }
         _ => {
             let node = text(&bound, "/spec/nodeName");
             let known = object("nodes", "", node).map(|node| named(&node));
-            let node = (!node.is_empty()).then(|| {
-                known.unwrap_or_else(|| Named { name: node.to_owned(), uid: String::new() })
-            });
+            let node = (!node.is_empty())
+                .then(|| known.unwrap_or_else(|| Named { name: node.to_owned(), uid: String::new() }));
             Ok(Some(Bound::Pod(found, node)))
         }
     }

@@ -14,8 +14,7 @@ pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
         ("authentication.k8s.io", "selfsubjectreviews") => json!({"userInfo": user(&call.who)}),
         ("authentication.k8s.io", "tokenreviews") => {
             let listed = spec["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let audiences: Vec<String> =
-                listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            let audiences: Vec<String> = listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
             match api.tokens.verify(spec["token"].as_str().unwrap_or_default(), &audiences) {
                 Some(seen) => {
                     json!({"authenticated": true, "user": user(&seen.who), "audiences": seen.audiences})
