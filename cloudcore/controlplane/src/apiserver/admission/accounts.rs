@@ -57,8 +57,8 @@ fn mirror(target: &Target, pod: &Value) -> Result<(), Status> {
 
 /// A volume with token, CA and namespace for every container that has nothing at that place.
 fn mount_token(spec: &mut Value) {
-    let known = spec.list("/volumes").iter().map(|volume| volume.text("/name"));
-    let there = known.filter(|name| name.starts_with("kube-api-access-")).next().map(str::to_owned);
+    let mut known = spec.list("/volumes").iter().map(|volume| volume.text("/name"));
+    let there = known.find(|name| name.starts_with("kube-api-access-")).map(str::to_owned);
     let name = there.clone().unwrap_or_else(|| format!("kube-api-access-{}", suffix()));
     let mut mounted = false;
     for list in ["/initContainers", "/containers"] {

@@ -4,6 +4,7 @@
 //! `system:anonymous`. What a caller may do is what its roles say ([`rbac`]), besides the little that needs none
 //! ([`rights`]) and what the agents of nodes need ([`nodes`]). Nobody hands out rights that they lack ([`escalation`]).
 
+mod claims;
 pub(super) mod escalation;
 mod identity;
 mod jwt;

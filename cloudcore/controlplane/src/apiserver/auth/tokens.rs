@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use super::claims::Named;
+use super::claims::{Claims, Kubernetes, LegacyClaims};
 use super::identity::{Extra, Identity};
 use super::jwt::Signer;
 
@@ -29,13 +30,6 @@ pub(crate) struct ServiceAccountClaim<'a> {
     pub(crate) warn_after: Option<i64>,
 }
 
-/// An object by name and uid.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Named {
-    pub(crate) name: String,
-    pub(crate) uid: String,
-}
-
 /// What a token dies with, besides its service account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
@@ -48,48 +42,6 @@ pub(crate) enum Bound {
         secret: String,
         token: String,
     },
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Kubernetes {
-    namespace: String,
-    serviceaccount: Named,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pod: Option<Named>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    secret: Option<Named>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    node: Option<Named>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    warnafter: Option<i64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    aud: Vec<String>,
-    exp: i64,
-    iat: i64,
-    iss: String,
-    jti: String,
-    nbf: i64,
-    sub: String,
-    #[serde(rename = "kubernetes.io")]
-    kubernetes: Kubernetes,
-}
-
-/// The claims of tokens in secrets, which have no end.
-#[derive(Debug, Serialize, Deserialize)]
-struct LegacyClaims {
-    iss: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
-    namespace: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
-    secret: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
-    name: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
-    uid: String,
-    sub: String,
 }
 
 /// A service account token that was verified: whether what it speaks for still exists is for the store to say.
