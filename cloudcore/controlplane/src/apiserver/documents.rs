@@ -1,4 +1,4 @@
-//! What is not a resource: health, version, discovery, OpenAPI.
+//! What is not a resource: health, version, discovery. OpenAPI is in `openapi`.
 
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, VARY};
@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::Api;
 use super::auth::ISSUER;
 use super::http::{Accept, Query, Representation, failure, json_value, text};
+use super::openapi;
 use super::serve::nothing_here;
+use crate::discovery;
 use crate::status::Status;
-use crate::{discovery, openapi};
 
 /// The Kubernetes release whose API this is.
 pub(crate) const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.0");
@@ -38,9 +39,7 @@ pub(super) fn answer(api: &Api, parts: &Parts, query: &Query) -> Result<Response
         ["api", version] => discovery::resource_list(&snapshot, "", version),
         ["apis", group] => discovery::api_group(&snapshot, group),
         ["apis", group, version] => discovery::resource_list(&snapshot, group, version),
-        ["openapi", "v3"] => Some(openapi::index(&snapshot)),
-        ["openapi", "v3", "api", version] => openapi::document(&snapshot, "", version),
-        ["openapi", "v3", "apis", group, version] => openapi::document(&snapshot, group, version),
+        ["openapi", below @ ..] => return openapi::answer(api, parts, query, below),
         _ => None,
     };
     match document {
@@ -74,7 +73,7 @@ fn host(parts: &Parts) -> &str {
 }
 
 fn paths() -> Value {
-    json!({"paths": ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]})
+    json!({"paths": ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]})
 }
 
 fn version() -> Value {

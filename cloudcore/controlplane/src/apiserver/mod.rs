@@ -14,6 +14,7 @@ mod http;
 mod limits;
 pub(crate) mod metadata;
 pub(crate) mod objects;
+mod openapi;
 mod serve;
 mod show;
 mod snapshot;

@@ -281,6 +281,14 @@ impl Resource {
         Some(&self.descriptor()?.printer)
     }
 
+    /// All built-in types.
+    pub(crate) fn types(&self) -> &Types {
+        match &self.behaviour {
+            Behaviour::BuiltIn { types, .. } => types,
+            Behaviour::Custom(custom) => custom.types(),
+        }
+    }
+
     /// The type of a built-in kind, for strategic merge. Custom resources have none.
     pub(crate) fn built_in_type(&self) -> Option<(&Types, StructId)> {
         match &self.behaviour {
