@@ -2,12 +2,13 @@
 //!
 //! [`ControlPlane`] is what cloudcore holds. Layers, each of which calls only the ones below it:
 //! `plane` (start, TLS, shutdown) → `housekeeping` (what runs by itself) →
-//! `apiserver` (HTTP, verbs, authentication) → `registry`, `patch`, `table`, `discovery`, `openapi` (what a kind is and how it
-//! looks) → `store` (revisions, watch) and `status`, `selector`, `schema` (plain data).
+//! `apiserver` (HTTP, verbs, authentication) → `registry`, `patch`, `fieldmanager`, `table`, `discovery`, `openapi` (what a kind is
+//! and how it looks) → `store` (revisions, watch) and `status`, `selector`, `schema` (plain data).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod apiserver;
 pub mod discovery;
+pub mod fieldmanager;
 mod housekeeping;
 pub mod openapi;
 pub mod patch;

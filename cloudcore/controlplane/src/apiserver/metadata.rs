@@ -83,7 +83,6 @@ pub(super) fn born(object: &mut Value) -> Result<(), Status> {
         "deletionGracePeriodSeconds",
         "selfLink",
         "generation",
-        "managedFields",
         "resourceVersion",
     ] {
         metadata.shift_remove(gone);
@@ -118,7 +117,6 @@ pub(super) fn keep(old: &Value, new: &mut Value) -> Result<(), Status> {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "selfLink",
-        "managedFields",
     ];
     for key in owned {
         match old["metadata"].get(key) {

@@ -20,11 +20,13 @@ mod show;
 mod snapshot;
 mod subresources;
 mod verbs;
+mod write;
 
 pub(crate) use admission::{API_SERVICE, usage};
 pub(crate) use call::Target;
 pub(crate) use objects::Deletion;
 pub(crate) use serve::Service;
+pub(crate) use write::Write;
 
 use std::sync::Arc;
 

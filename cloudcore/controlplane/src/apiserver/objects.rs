@@ -7,7 +7,9 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::show::{Shown, value};
+use super::write::{Write, state, stated};
 use super::{Api, Target, admission, metadata, write_failure};
+use crate::fieldmanager;
 use crate::status::{FieldError, Status};
 use crate::store::WriteError;
 
@@ -30,6 +32,17 @@ pub(crate) enum Part {
     EphemeralContainers,
     /// Whatever the server itself changes: no rules apply.
     Whole,
+}
+
+impl Part {
+    /// The subresource through which it is written; empty for the object itself.
+    pub(crate) fn subresource(self) -> &'static str {
+        match self {
+            Self::Main | Self::Whole => "",
+            Self::Status => "status",
+            Self::EphemeralContainers => "ephemeralcontainers",
+        }
+    }
 }
 
 /// How to delete.
@@ -56,7 +69,7 @@ impl Api {
         &self,
         target: &Target,
         mut object: Value,
-        dry_run: bool,
+        how: &Write,
     ) -> Result<Shown, Status> {
         let resource = &target.resource;
         metadata::place(&mut object, target)?;
@@ -70,12 +83,13 @@ impl Api {
         resource.default(&mut object);
         // What is counted must not change between counting and writing.
         let _alone = if admission::has_quota(self, target) { Some(self.quotas.lock().await) } else { None };
+        how.own(target, None, &mut object);
         admission::create(self, target, &mut object)?;
         let name = metadata::text(&object, "name").to_owned();
         fail_if_wrong(target, &name, &resource.validate_create(&object))?;
         let mut target = target.named(&name);
         for attempt in 1.. {
-            if dry_run {
+            if how.dry_run {
                 if self.store.get(&target.id()).is_some() {
                     return Err(write_failure(&target, &WriteError::AlreadyExists));
                 }
@@ -109,11 +123,11 @@ impl Api {
         &self,
         target: &Target,
         part: Part,
-        dry_run: bool,
+        how: &Write,
         edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
     ) -> Result<Shown, Status> {
-        let shown = self.write(target, part, dry_run, edit).await?;
-        if !dry_run {
+        let shown = self.write(target, part, how, edit).await?;
+        if !how.dry_run {
             self.after_write(target).await;
         }
         Ok(shown)
@@ -124,7 +138,7 @@ impl Api {
         &self,
         target: &Target,
         part: Part,
-        dry_run: bool,
+        how: &Write,
         mut edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
     ) -> Result<Shown, Status> {
         let resource = &target.resource;
@@ -148,15 +162,22 @@ impl Api {
             }
             metadata::keep(&old, &mut new)?;
             admission::restrict(target, part, &old, &new)?;
+            let entries = stated(&mut new);
+            let own = |new: &mut Value| {
+                state(new, entries);
+                how.own(target, Some(&old), new);
+            };
             let wrong = match part {
                 Part::Main => {
                     resource.prepare_update(&old, &mut new);
                     resource.default(&mut new);
+                    own(&mut new);
                     admission::update(self, target, &old, &mut new)?;
                     resource.validate_update(&old, &new)
                 }
                 Part::Status => {
                     resource.prepare_status_update(&old, &mut new);
+                    own(&mut new);
                     resource.validate_status_update(&old, &new)
                 }
                 Part::EphemeralContainers => {
@@ -165,17 +186,21 @@ impl Api {
                     if containers.is_array() {
                         new["spec"]["ephemeralContainers"] = containers;
                     }
+                    own(&mut new);
                     Vec::new()
                 }
-                Part::Whole => Vec::new(),
+                Part::Whole => {
+                    own(&mut new);
+                    Vec::new()
+                }
             };
             fail_if_wrong(target, name, &wrong)?;
             metadata::of(&mut new)?
                 .insert("resourceVersion".to_owned(), old["metadata"]["resourceVersion"].clone());
-            if new == old {
+            if fieldmanager::is_same(&old, &new) {
                 return Ok(Shown::Stored(current));
             }
-            if dry_run {
+            if how.dry_run {
                 return Ok(Shown::Loose(new));
             }
             let mut stored = new.clone();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{all, place};
-use crate::apiserver::Api;
 use crate::apiserver::objects::Part;
+use crate::apiserver::{Api, Write};
 use crate::selector::{Index, LabelSelector};
 use crate::status::{Reason, Status};
 
@@ -37,7 +37,7 @@ async fn write(api: &Api, role: &crate::apiserver::Target, rules: &[Value]) -> R
         new["rules"] = json!(rules);
         Ok(new)
     };
-    match api.modify(role, Part::Main, false, filled).await {
+    match api.modify(role, Part::Main, &Write::by_server(), filled).await {
         Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::place;
-use crate::apiserver::{API_SERVICE, Api, Target};
+use crate::apiserver::{API_SERVICE, Api, Target, Write};
 use crate::status::{Reason, Status};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -78,7 +78,7 @@ pub(super) async fn create(
     if api.store.get(&target.id()).is_some() {
         return Ok(());
     }
-    match api.create(&target, object, false).await {
+    match api.create(&target, object, &Write::by_server()).await {
         Err(status) if status.reason != Reason::AlreadyExists => Err(status),
         _ => Ok(()),
     }
@@ -90,7 +90,7 @@ async fn install(api: &Api, crd: &Value) -> Result<(), Status> {
         return Err(Status::internal("custom resource definitions are not served"));
     };
     if api.store.get(&target.id()).is_none() {
-        return api.create(&target, crd.clone(), false).await.map(drop);
+        return api.create(&target, crd.clone(), &Write::by_server()).await.map(drop);
     }
     update(api, &target, crd).await
 }
@@ -101,5 +101,5 @@ async fn update(api: &Api, target: &Target, crd: &Value) -> Result<(), Status> {
         new["spec"] = crd["spec"].clone();
         Ok(new)
     };
-    api.modify(target, crate::apiserver::objects::Part::Main, false, newest).await.map(drop)
+    api.modify(target, crate::apiserver::objects::Part::Main, &Write::by_server(), newest).await.map(drop)
 }

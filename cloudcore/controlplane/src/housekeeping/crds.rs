@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{all, place};
 use crate::apiserver::objects::{CRD_FINALIZER, Part};
-use crate::apiserver::{Api, Deletion, Target, metadata};
+use crate::apiserver::{Api, Deletion, Target, Write, metadata};
 use crate::status::{Reason, Status};
 use crate::store::Collection;
 
@@ -44,7 +44,7 @@ impl Api {
             Ok(new)
         };
         // Not through `modify`, which would come back here.
-        if let Err(status) = self.write(&target, Part::Whole, false, said).await
+        if let Err(status) = self.write(&target, Part::Whole, &Write::by_nobody(false), said).await
             && status.reason != Reason::NotFound
         {
             tracing::warn!(crd = name, "cannot write the status of a custom resource definition: {status}");
@@ -93,7 +93,7 @@ async fn clear(api: &Api, target: &Target, crd: &Value) -> Result<(), Status> {
         }
         Ok(new)
     };
-    match api.modify(target, Part::Whole, false, next).await {
+    match api.modify(target, Part::Whole, &Write::by_nobody(false), next).await {
         Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(()),
     }

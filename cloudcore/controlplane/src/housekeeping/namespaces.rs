@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{all, place};
 use crate::apiserver::objects::Part;
-use crate::apiserver::{Api, Deletion, Target, metadata};
+use crate::apiserver::{Api, Deletion, Target, Write, metadata};
 use crate::status::{Reason, Status};
 
 const ROOT_CA: &str = "kube-root-ca.crt";
@@ -63,7 +63,7 @@ impl Api {
 /// Creates the object, or puts its `data` right.
 async fn ensure(api: &Api, target: &Target, object: Value) {
     let done = match api.store.get(&target.id()) {
-        None => api.create(target, object, false).await,
+        None => api.create(target, object, &Write::by_server()).await,
         Some(there) if object.get("data").is_none_or(|data| there.value().get("data") == Some(data)) => {
             return;
         }
@@ -73,7 +73,7 @@ async fn ensure(api: &Api, target: &Target, object: Value) {
                 new["data"] = object["data"].clone();
                 Ok(new)
             };
-            api.modify(target, Part::Whole, false, right).await
+            api.modify(target, Part::Whole, &Write::by_server(), right).await
         }
     };
     match done {
@@ -116,7 +116,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
         }
     }
     let empty = left.is_empty();
-    api.modify(namespace, Part::Whole, false, |old| {
+    api.modify(namespace, Part::Whole, &Write::by_nobody(false), |old| {
         let mut new = old.clone();
         if empty {
             new["spec"]["finalizers"] = json!([]);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{all, place};
 use crate::apiserver::objects::Part;
-use crate::apiserver::{Api, Target, usage};
+use crate::apiserver::{Api, Target, Write, usage};
 use crate::status::Reason;
 use crate::store::Collection;
 
@@ -58,7 +58,7 @@ async fn pass(api: &Api) -> bool {
             Ok(new)
         };
         let target = Target { namespace: key.namespace.to_string(), ..quotas.named(&key.name) };
-        match api.modify(&target, Part::Status, false, counted).await {
+        match api.modify(&target, Part::Status, &Write::by_nobody(false), counted).await {
             Err(status) if status.reason != Reason::NotFound => {
                 tracing::warn!(quota = &*key.name, "cannot write what is used of a quota yet: {status}");
             }

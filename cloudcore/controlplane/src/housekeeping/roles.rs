@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::bootstrap::create;
 use super::place;
-use crate::apiserver::Api;
 use crate::apiserver::auth::{everything, nodes};
 use crate::apiserver::objects::Part;
+use crate::apiserver::{Api, Write};
 use crate::status::Status;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -261,5 +261,5 @@ async fn ensure(api: &Api, plural: &str, name: &str, object: Value, part: &str) 
         }
         Ok(new)
     };
-    api.modify(&target, Part::Main, false, newest).await.map(drop)
+    api.modify(&target, Part::Main, &Write::by_server(), newest).await.map(drop)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{all, place};
 use crate::apiserver::objects::Part;
-use crate::apiserver::{Api, Deletion, Target};
+use crate::apiserver::{Api, Deletion, Target, Write};
 use crate::schema::Json;
 use crate::status::{Reason, Status};
 
@@ -62,7 +62,7 @@ async fn settle(api: &Api, target: &Target, secret: &Value) -> Result<(), Status
                 }
                 Ok(new)
             };
-            api.modify(target, Part::Main, false, filled).await.map(drop)
+            api.modify(target, Part::Main, &Write::by_server(), filled).await.map(drop)
         }
         _ => {
             let same = Deletion { uid: Some(secret.text("/metadata/uid").to_owned()), ..Deletion::default() };

@@ -8,7 +8,7 @@ use super::descriptor::{ALL_VERBS, SCALE, STATUS};
 use super::resource::{Behaviour, Resource};
 use crate::schema::custom::Schema;
 use crate::schema::types::{DecodeError, StructId, Types};
-use crate::schema::{Json, Path};
+use crate::schema::{Json, Path, Shape};
 use crate::table::CustomColumn;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -116,6 +116,10 @@ impl CustomKind {
     /// The built-in types.
     pub(super) fn types(&self) -> &Types {
         &self.types
+    }
+
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape::CustomResource(&self.schema, &self.types, self.meta)
     }
 
     pub(super) fn schema(&self) -> &Schema {

@@ -12,7 +12,8 @@ use super::descriptor::{Descriptor, Subresource};
 use super::{meta, names};
 use crate::schema::protobuf::{self, ProtobufError};
 use crate::schema::types::{DecodeError, StructId, Types};
-use crate::schema::{Errors, Json, Path};
+use crate::fieldmanager::Set;
+use crate::schema::{Errors, Json, Path, Shape};
 use crate::status::FieldError;
 use crate::table::Printer;
 
@@ -294,6 +295,28 @@ impl Resource {
         match &self.behaviour {
             Behaviour::BuiltIn { types, root, .. } => Some((types, *root)),
             Behaviour::Custom(_) => None,
+        }
+    }
+
+    /// How the parts of its objects are owned.
+    pub fn shape(&self) -> Shape<'_> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { types, root, .. } => Shape::Struct(types, *root),
+            Behaviour::Custom(custom) => custom.shape(),
+        }
+    }
+
+    /// The fields of `object` that a write through `subresource`, or to the object itself, does not reach and so never owns.
+    pub fn unreached(&self, subresource: &str, object: &Value) -> Set {
+        let has_status = self.subresource("status").is_some();
+        match (subresource, object) {
+            ("status", Value::Object(map)) if self.is_custom() => {
+                let others = map.keys().filter(|key| *key != "status");
+                others.fold(Set::default(), |all, key| all.union(&Set::of_names(&[key])))
+            }
+            ("status", _) => Set::of_names(&["spec"]),
+            _ if has_status => Set::of_names(&["status"]),
+            _ => Set::default(),
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Reason {
     ServiceUnavailable,
     /// 504
     Timeout,
+    /// 500, of which Kubernetes says nothing but the message.
+    Unknown,
 }
 
 impl Reason {
@@ -66,6 +68,7 @@ impl Reason {
             Self::InternalError => "InternalError",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::Timeout => "Timeout",
+            Self::Unknown => "",
         }
     }
 
@@ -84,7 +87,7 @@ impl Reason {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::InternalError | Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -258,8 +261,11 @@ impl Status {
     pub fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason.as_str(),
+            "message": self.message,
         });
+        if self.reason != Reason::Unknown {
+            status["reason"] = json!(self.reason.as_str());
+        }
         let details = self.details.to_value();
         if !details.is_empty() {
             status["details"] = Value::Object(details);

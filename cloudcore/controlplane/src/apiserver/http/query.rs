@@ -7,6 +7,9 @@ use crate::status::{FieldError, Status};
 /// More than any client sends; the rest is ignored.
 const MAX: usize = 64;
 
+/// Bytes that the name of a field manager may have.
+pub(in crate::apiserver) const MANAGER_MAX: usize = 128;
+
 /// The parameters of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::apiserver) struct Query(Vec<(String, String)>);
@@ -63,6 +66,21 @@ impl Query {
         }
     }
 
+    /// Who says that it writes, checked; `kind` are the options that the parameters are of.
+    pub(in crate::apiserver) fn field_manager(&self, kind: &str) -> Result<Option<&str>, Status> {
+        let Some(manager) = self.get("fieldManager") else { return Ok(None) };
+        let mut wrong = Vec::new();
+        if manager.len() > MANAGER_MAX {
+            wrong.push(FieldError::too_long("fieldManager", MANAGER_MAX));
+        }
+        let unprintable = manager.chars().enumerate().filter(|(_, letter)| letter.is_control());
+        wrong.extend(unprintable.take(1).map(|(at, letter)| {
+            let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
+            FieldError::invalid("fieldManager", &manager.into(), &detail)
+        }));
+        if wrong.is_empty() { Ok(Some(manager)) } else { Err(Status::invalid("meta.k8s.io", kind, "", &wrong)) }
+    }
+
     pub(in crate::apiserver) fn field_validation(&self) -> Result<FieldValidation, Status> {
         match self.get("fieldValidation") {
             Some("Ignore") => Ok(FieldValidation::Ignore),
@@ -96,6 +114,14 @@ mod tests {
         assert_eq!(query.get("empty"), None);
         assert!(query.dry_run("CreateOptions").unwrap());
         assert!(Query::parse("dryRun=x").dry_run("CreateOptions").is_err());
+        let manager = |text: &str| Query::parse(text).field_manager("PatchOptions").map(|name| name.map(ToOwned::to_owned));
+        assert_eq!(manager("fieldManager=a").unwrap().as_deref(), Some("a"));
+        assert_eq!(manager("a=b").unwrap(), None);
+        assert_eq!(
+            manager("fieldManager=a%0A").unwrap_err().message,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\n\": invalid character U+000A (at position 1)"
+        );
+        assert!(manager(&format!("fieldManager={}", "x".repeat(129))).unwrap_err().message.contains("fieldManager: Too long: may not be more than 128 bytes"));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use crate::apiserver::call::Call;
 use crate::apiserver::http::{decode, read};
 use crate::apiserver::metadata::{self, is_terminating};
 use crate::apiserver::objects::Part;
+use crate::apiserver::write::Write;
 use crate::apiserver::{Api, Target};
 use crate::status::{FieldError, Status};
 
@@ -68,6 +69,6 @@ async fn assign(api: &Api, call: &Call, target: &Target, binding: &Value) -> Res
         pod["status"]["conditions"] = Value::Array(conditions);
         Ok(pod)
     };
-    api.modify(target, Part::Whole, dry_run, bound).await?;
+    api.modify(target, Part::Whole, &Write::by_nobody(dry_run), bound).await?;
     Ok(success(call))
 }

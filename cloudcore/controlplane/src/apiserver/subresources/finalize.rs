@@ -9,6 +9,7 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::read;
 use crate::apiserver::objects::Part;
+use crate::apiserver::write::Write;
 use crate::apiserver::{show, verbs};
 use crate::status::Status;
 
@@ -22,6 +23,6 @@ pub(super) async fn replace(api: &Api, call: &Call, body: Body) -> Result<Respon
             object["spec"].get("finalizers").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
         Ok(new)
     };
-    let shown = api.modify(&call.target, Part::Whole, dry_run, finalized).await?;
+    let shown = api.modify(&call.target, Part::Whole, &Write::by_nobody(dry_run), finalized).await?;
     Ok(show::one(call, StatusCode::OK, shown))
 }

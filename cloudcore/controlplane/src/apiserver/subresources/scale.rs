@@ -9,6 +9,7 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{PatchBody, decode, json_value, read};
 use crate::apiserver::objects::Part;
+use crate::apiserver::write::Write;
 use crate::patch::{self, PatchType};
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
@@ -36,7 +37,7 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
     } else {
         Value::Null
     };
-    let dry_run = call.query.dry_run("UpdateOptions")?;
+    let how = Write::of(call, if verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, "scale")?;
     let resource = &call.target.resource;
     let scaled = |old: &Value| {
         let scale = match patch {
@@ -66,7 +67,7 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
         }
         Ok(new)
     };
-    let shown = api.modify(&call.target, Part::Main, dry_run, scaled).await?;
+    let shown = api.modify(&call.target, Part::Main, &how, scaled).await?;
     Ok(json_value(StatusCode::OK, &scale_of(&shown.into_value(resource)), call.accept))
 }
 

@@ -10,6 +10,7 @@ use crate::apiserver::call::Call;
 use crate::apiserver::http::{read, with_warnings};
 use crate::apiserver::show::{self, Shown};
 use crate::apiserver::subresources;
+use crate::apiserver::write::Write;
 use crate::status::Status;
 
 pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
@@ -24,7 +25,7 @@ pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> 
     if let Some(answer) = subresources::binding(api, call, &object).await {
         return answer;
     }
-    let dry_run = call.query.dry_run("CreateOptions")?;
-    let created = api.create(&call.target, object, dry_run).await?;
+    let how = Write::of(call, "CreateOptions", "")?;
+    let created = api.create(&call.target, object, &how).await?;
     Ok(with_warnings(show::one(call, StatusCode::CREATED, created), &warnings))
 }

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod apply;
 mod create;
 mod delete;
 mod get;

@@ -12,6 +12,7 @@ use crate::apiserver::http::{read, with_warnings};
 use crate::apiserver::metadata;
 use crate::apiserver::objects::Part;
 use crate::apiserver::show::{self, Shown};
+use crate::apiserver::write::Write;
 use crate::status::{Reason, Status};
 
 pub(in crate::apiserver) async fn update(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
@@ -25,8 +26,8 @@ pub(in crate::apiserver) async fn update(api: &Api, call: &Call, body: Body) -> 
                 return Err(status);
             }
             metadata::of(&mut object)?.shift_remove("resourceVersion");
-            let dry_run = call.query.dry_run("UpdateOptions")?;
-            (StatusCode::CREATED, api.create(&call.target, object, dry_run).await?)
+            let how = Write::of(call, "UpdateOptions", "")?;
+            (StatusCode::CREATED, api.create(&call.target, object, &how).await?)
         }
         result => (StatusCode::OK, result?),
     };
@@ -40,6 +41,6 @@ pub(in crate::apiserver) async fn replaced(
     part: Part,
     object: Value,
 ) -> Result<Shown, Status> {
-    let dry_run = call.query.dry_run("UpdateOptions")?;
-    api.modify(&call.target, part, dry_run, |_| Ok(object.clone())).await
+    let how = Write::of(call, "UpdateOptions", part.subresource())?;
+    api.modify(&call.target, part, &how, |_| Ok(object.clone())).await
 }

@@ -30,6 +30,7 @@ impl Schema {
             required: names(props.list("/required")),
             default: props.get("default").cloned().map(Box::new),
             list: list_type(props),
+            atomic_map: props.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic"),
             rules: rules(props).map(Box::new),
         }
     }

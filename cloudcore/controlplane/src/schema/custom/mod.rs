@@ -11,6 +11,7 @@ mod pattern;
 mod prune;
 mod rules;
 mod structural;
+mod topology;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -77,6 +78,7 @@ pub struct Schema {
     required: Vec<Box<str>>,
     default: Option<Box<Value>>,
     list: ListType,
+    atomic_map: bool,
     rules: Option<Box<Rules>>,
 }
 

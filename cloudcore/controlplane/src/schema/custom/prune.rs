@@ -6,7 +6,7 @@ use super::{Additional, Schema};
 use crate::schema::Path;
 
 /// Every object has these, whatever its schema says.
-const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
+pub(super) const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 impl Schema {
     /// Removes unknown fields of a whole object; returns their paths.

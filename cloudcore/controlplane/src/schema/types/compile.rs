@@ -6,6 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::merge_keys::merge_of;
+use super::topology::{is_atomic, topology_of};
 use super::{Field, RootSchema, Struct, StructId, Type, Types};
 
 /// Where `$ref`s point to.
@@ -74,10 +75,11 @@ fn compile_struct(
             ty: compile_type(schema, definitions, ids),
             required: required(field),
             merge: merge_of(go_name, field),
+            topology: topology_of(go_name, field),
         })
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
-    Struct { definition: name.into(), fields: fields.into() }
+    Struct { definition: name.into(), fields: fields.into(), atomic: is_atomic(name) }
 }
 
 fn compile_type(schema: &Value, definitions: &Map<String, Value>, ids: &BTreeMap<String, StructId>) -> Type {

@@ -141,7 +141,9 @@ impl Reader<'_> {
                 continue;
             }
             self.value(&field.ty, value, &here, fields.name())?;
-            if !field.required && is_empty_collection(&field.ty, value) {
+            // An empty list of managers is an order to forget them.
+            let meant = name == "managedFields";
+            if !field.required && !meant && is_empty_collection(&field.ty, value) {
                 drop.push(name.clone());
             }
         }

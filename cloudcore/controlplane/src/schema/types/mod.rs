@@ -7,11 +7,13 @@ mod compile;
 mod decode;
 mod merge_keys;
 mod scalars;
+mod topology;
 
 use schemars::{Schema, SchemaGenerator};
 
 pub use decode::{DecodeError, Decoded};
 pub use merge_keys::Merge;
+pub use topology::{ListKey, Topology};
 
 /// Index of a struct in its `Types`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Field {
     pub required: bool,
     /// What strategic merge does with it.
     pub merge: Merge,
+    /// How server-side apply owns its parts.
+    pub topology: Topology,
 }
 
 /// One Go struct.
@@ -68,6 +72,8 @@ pub struct Struct {
     pub definition: Box<str>,
     /// Sorted by name.
     pub fields: Box<[Field]>,
+    /// Whether server-side apply owns it whole.
+    pub atomic: bool,
 }
 
 impl Struct {
