@@ -78,13 +78,9 @@ pub(super) fn born(object: &mut Value) -> Result<(), Status> {
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    for gone in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "generation",
-        "resourceVersion",
-    ] {
+    for gone in
+        ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"]
+    {
         metadata.shift_remove(gone);
     }
     metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
@@ -111,13 +107,7 @@ pub(super) fn suffix() -> String {
 /// Puts back in `new` what only the server sets.
 pub(super) fn keep(old: &Value, new: &mut Value) -> Result<(), Status> {
     let metadata = of(new)?;
-    let owned = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-    ];
+    let owned = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
     for key in owned {
         match old["metadata"].get(key) {
             Some(value) => {

@@ -16,10 +16,7 @@ const SELF: &str = "skerry";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// This manager's, through this subresource (empty for the object itself).
-    Manager {
-        name: String,
-        subresource: &'static str,
-    },
+    Manager { name: String, subresource: &'static str },
     /// The new object says it already.
     Stated,
     /// Nobody's: all stays as it is.
@@ -79,7 +76,8 @@ impl Write {
 
 /// What a client that does not say who it is says about its program.
 fn agent(call: &Call) -> String {
-    let agent = call.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent =
+        call.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let name = agent.split('/').next().unwrap_or_default();
     name.chars().filter(|letter| !letter.is_control()).take(MANAGER_MAX).collect()
 }

@@ -9,7 +9,7 @@ use super::merge::merge;
 use super::set::Set;
 use super::typed::{fields_of, with_named, without};
 use super::update::pass_over;
-use super::{Claim, last_applied, UNOWNED, write, written};
+use super::{Claim, UNOWNED, last_applied, write, written};
 use crate::status::{Reason, Status};
 
 /// Who owns all fields of an object that was not tracked before.
@@ -116,8 +116,9 @@ fn prune(claim: &Claim<'_>, merged: Value, managed: &Managed, last: &Set) -> Val
     let shape = claim.shape;
     let last = with_named(shape, last);
     let all = with_named(shape, &fields_of(shape, &merged));
-    let fields_left =
-        |left: &Value| if left.is_null() { Set::default() } else { with_named(shape, &fields_of(shape, left)) };
+    let fields_left = |left: &Value| {
+        if left.is_null() { Set::default() } else { with_named(shape, &fields_of(shape, left)) }
+    };
     let cut = |gone: &Set| without(shape, &merged, gone).unwrap_or_default();
     // What others own, or the applier says again, comes back with all above it.
     let owned = managed.0.iter().fold(Set::default(), |all, entry| all.union(&entry.fields));

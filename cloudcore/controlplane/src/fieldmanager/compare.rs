@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::element::Element;
 use super::items::items;
-use super::set::{Node, Set};
 use super::kind_at;
+use super::set::{Node, Set};
 use crate::schema::{Kind, Shape};
 
 /// The fields that differ.

@@ -123,7 +123,10 @@ fn order(a: &Value, b: &Value) -> Ordering {
         (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
         (Value::Array(x), Value::Array(y)) => {
             let items = x.iter().zip(y);
-            items.map(|(x, y)| order(x, y)).find(|found| found.is_ne()).unwrap_or_else(|| x.len().cmp(&y.len()))
+            items
+                .map(|(x, y)| order(x, y))
+                .find(|found| found.is_ne())
+                .unwrap_or_else(|| x.len().cmp(&y.len()))
         }
         (Value::Object(x), Value::Object(y)) => {
             let sorted = |map: &serde_json::Map<String, Value>| {
@@ -179,8 +182,7 @@ mod tests {
 
     #[test]
     fn fields_come_before_keys_and_keys_before_values() {
-        let all =
-            ["f:b", "f:a", "v:2", "v:10", "k:{\"name\":\"a\"}", "i:1", "v:\"x\"", "k:{\"name\":\"A\"}"];
+        let all = ["f:b", "f:a", "v:2", "v:10", "k:{\"name\":\"a\"}", "i:1", "v:\"x\"", "k:{\"name\":\"A\"}"];
         let mut all: Vec<Element> = all.iter().map(|one| Element::parse(one).unwrap().unwrap()).collect();
         all.sort();
         let printed: Vec<String> = all.iter().map(Element::print).collect();

@@ -54,12 +54,11 @@ fn sorted(value: &Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            Value::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key.clone(), sorted(value)))
-                    .collect::<Map<String, Value>>(),
-            )
+            Value::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect::<Map<
+                String,
+                Value,
+            >>(
+            ))
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         plain => plain.clone(),

@@ -160,7 +160,8 @@ impl Managed {
 
     /// Puts the oldest updates of a version together until there are not too many.
     pub(super) fn cap(&mut self) {
-        let updates = |all: &[Entry]| all.iter().filter(|one| one.owner.operation == Operation::Update).count();
+        let updates =
+            |all: &[Entry]| all.iter().filter(|one| one.owner.operation == Operation::Update).count();
         if updates(&self.0) <= MOST_UPDATES {
             return;
         }
@@ -173,7 +174,8 @@ impl Managed {
                 at += 1;
                 continue;
             }
-            let known = firsts.iter().find(|(version, _)| *version == entry.api_version).map(|(_, first)| *first);
+            let known =
+                firsts.iter().find(|(version, _)| *version == entry.api_version).map(|(_, first)| *first);
             let Some(first) = known else {
                 firsts.push((entry.api_version.clone(), at));
                 at += 1;

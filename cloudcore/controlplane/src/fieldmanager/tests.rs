@@ -51,7 +51,8 @@ fn web(containers: &Value) -> Value {
 
 #[test]
 fn a_created_deployment_is_owned_as_kubernetes_records_it() {
-    let mut web = web(&json!([{"name": "c", "image": "i", "ports": [{"containerPort": 80}], "resources": {}}]));
+    let mut web =
+        web(&json!([{"name": "c", "image": "i", "ports": [{"containerPort": 80}], "resources": {}}]));
     web["metadata"]["labels"] = json!({"app": "web"});
     web["spec"]["selector"] = json!({"matchLabels": {"app": "web"}});
     web["spec"]["strategy"] = json!({"type": "Recreate"});
@@ -93,7 +94,11 @@ fn an_applier_that_no_longer_names_an_item_takes_it_away_unless_others_want_it()
     let live = applied(&live, "one", &only_c, false).unwrap();
     let names = |object: &Value| {
         let containers = object["spec"]["template"]["spec"]["containers"].as_array().cloned();
-        containers.unwrap_or_default().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<String>()
+        containers
+            .unwrap_or_default()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect::<String>()
     };
     assert_eq!(names(&live), "bc");
     let live = applied(&live, "two", &web(&json!([{"name": "x", "image": "i"}])), false).unwrap();
@@ -112,7 +117,11 @@ fn conflicts_name_the_owner_and_the_field_and_force_takes_them() {
     let cause = &refused.details.causes[0];
     assert_eq!(
         (cause.reason.as_str(), cause.field.as_str(), cause.message.as_str()),
-        ("FieldManagerConflict", ".spec.replicas", "conflict with \"kubectl-client-side-apply\" using apps/v1")
+        (
+            "FieldManagerConflict",
+            ".spec.replicas",
+            "conflict with \"kubectl-client-side-apply\" using apps/v1"
+        )
     );
     let refused = applied(&live, "me", &config(2, true), false).unwrap_err().status();
     assert_eq!(
@@ -143,7 +152,8 @@ fn an_object_that_nobody_tracked_belongs_to_those_before_the_first_apply() {
 
 #[test]
 fn the_oldest_of_more_than_ten_updates_are_put_together() {
-    let mut live = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {}}});
+    let mut live =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {}}});
     live = updated(None, "m0", &live);
     for n in 0..14 {
         let mut new = live.clone();
@@ -175,7 +185,12 @@ fn entries_that_a_client_sends_replace_the_old_ones_and_malformed_ones_do_not() 
     let moved = json!([{"manager": "x", "operation": "Apply", "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
     assert_eq!(with(moved.clone()), Some(moved));
     assert_eq!(with(json!([{"manager": "x", "operation": "Own"}])), Some(own.clone()));
-    assert_eq!(with(json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"nonsense": {}}}])), Some(own));
+    assert_eq!(
+        with(
+            json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"nonsense": {}}}])
+        ),
+        Some(own)
+    );
     assert_eq!(with(json!([])), None);
     assert_eq!(with(json!([{}])), None);
 }
@@ -185,7 +200,8 @@ fn lists_of_unknown_things_are_owned_whole_and_duplicates_as_one() {
     let shape = Shape::Untyped;
     let set = fields_of(shape, &json!({"a": [1, {"b": 2}], "c": {"d": null}, "e": {}}));
     assert_eq!(set.print(), json!({"f:a": {}, "f:c": {".": {}, "f:d": {}}, "f:e": {}}));
-    let twice = web(&json!([{"name": "c", "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}]));
+    let twice =
+        web(&json!([{"name": "c", "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}]));
     let resource = deployments();
     assert_eq!(
         problems(resource.shape(), &twice),
@@ -212,8 +228,11 @@ fn element() -> impl Strategy<Value = Element> {
 fn set() -> impl Strategy<Value = Set> {
     let leaf = Just(Set::default());
     leaf.prop_recursive(4, 24, 4, |inner| {
-        let node = (element(), any::<bool>(), inner)
-            .prop_map(|(element, member, below)| set::Node { element, member, below });
+        let node = (element(), any::<bool>(), inner).prop_map(|(element, member, below)| set::Node {
+            element,
+            member,
+            below,
+        });
         prop::collection::vec(node, 0..4).prop_map(Set::from_nodes)
     })
 }

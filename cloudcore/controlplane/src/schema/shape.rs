@@ -81,7 +81,11 @@ impl<'a> Shape<'a> {
             (Self::Map(_, _, Topology::Atomic), _) => Kind::Leaf,
             (Self::Untyped | Self::Map(..), Value::Object(_)) => Kind::Map,
             (Self::Struct(types, id), Value::Object(_)) => {
-                if types.get(id).is_some_and(|one| one.atomic) { Kind::Leaf } else { Kind::Map }
+                if types.get(id).is_some_and(|one| one.atomic) {
+                    Kind::Leaf
+                } else {
+                    Kind::Map
+                }
             }
             (Self::List(_, _, Topology::Set), Value::Array(_)) => Kind::Set,
             (Self::List(_, _, Topology::Keyed(..)), Value::Array(_)) => Kind::Keyed,

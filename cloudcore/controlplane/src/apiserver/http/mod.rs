@@ -9,5 +9,5 @@ mod respond;
 pub(super) use accept::{Accept, Representation};
 pub(super) use body::{PatchBody, decode, media_type, parse_yaml, read};
 pub(super) use path::ResourcePath;
-pub(super) use query::{MANAGER_MAX, FieldValidation, Query};
+pub(super) use query::{FieldValidation, MANAGER_MAX, Query};
 pub(super) use respond::{failure, json_bytes, json_value, text, with_warnings};

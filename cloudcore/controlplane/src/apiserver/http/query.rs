@@ -78,7 +78,11 @@ impl Query {
             let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
             FieldError::invalid("fieldManager", &manager.into(), &detail)
         }));
-        if wrong.is_empty() { Ok(Some(manager)) } else { Err(Status::invalid("meta.k8s.io", kind, "", &wrong)) }
+        if wrong.is_empty() {
+            Ok(Some(manager))
+        } else {
+            Err(Status::invalid("meta.k8s.io", kind, "", &wrong))
+        }
     }
 
     pub(in crate::apiserver) fn field_validation(&self) -> Result<FieldValidation, Status> {
@@ -114,14 +118,21 @@ mod tests {
         assert_eq!(query.get("empty"), None);
         assert!(query.dry_run("CreateOptions").unwrap());
         assert!(Query::parse("dryRun=x").dry_run("CreateOptions").is_err());
-        let manager = |text: &str| Query::parse(text).field_manager("PatchOptions").map(|name| name.map(ToOwned::to_owned));
+        let manager = |text: &str| {
+            Query::parse(text).field_manager("PatchOptions").map(|name| name.map(ToOwned::to_owned))
+        };
         assert_eq!(manager("fieldManager=a").unwrap().as_deref(), Some("a"));
         assert_eq!(manager("a=b").unwrap(), None);
         assert_eq!(
             manager("fieldManager=a%0A").unwrap_err().message,
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\n\": invalid character U+000A (at position 1)"
         );
-        assert!(manager(&format!("fieldManager={}", "x".repeat(129))).unwrap_err().message.contains("fieldManager: Too long: may not be more than 128 bytes"));
+        assert!(
+            manager(&format!("fieldManager={}", "x".repeat(129)))
+                .unwrap_err()
+                .message
+                .contains("fieldManager: Too long: may not be more than 128 bytes")
+        );
     }
 
     proptest! {

@@ -38,8 +38,7 @@ pub(super) async fn apply(
             now: &metadata::now(),
         };
         let force = call.query.flag("force");
-        let mut new =
-            fieldmanager::apply(&claim, old, &config, force).map_err(|error| error.status())?;
+        let mut new = fieldmanager::apply(&claim, old, &config, force).map_err(|error| error.status())?;
         decode(target, &mut new)?;
         Ok(new)
     };

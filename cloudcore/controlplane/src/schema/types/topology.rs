@@ -34,7 +34,9 @@ const PROTOCOL: ListKey = ListKey { name: "protocol", default: "TCP" };
 /// How `field` of the struct with this Go name is owned. Most lists that strategic merge merges by a key are keyed here, too.
 pub(super) fn topology_of(go_struct: &str, field: &str) -> Topology {
     match (go_struct, field) {
-        ("Container" | "EphemeralContainer", "ports") => Topology::Keyed(key("containerPort"), Some(PROTOCOL)),
+        ("Container" | "EphemeralContainer", "ports") => {
+            Topology::Keyed(key("containerPort"), Some(PROTOCOL))
+        }
         ("ServiceSpec", "ports") => Topology::Keyed(key("port"), Some(PROTOCOL)),
         ("PodSpec", "topologySpreadConstraints") => {
             Topology::Keyed(key("topologyKey"), Some(key("whenUnsatisfiable")))
