@@ -277,3 +277,28 @@ async fn kubectl_says_who_one_is_and_what_one_may() {
         cluster.kubectl(&["create", "role", "r", "--verb=get", "--resource=secrets", "--as=ann"]).await.ok
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_patch_and_not_create_cannot_apply_what_is_not_there() {
+    let cluster = Cluster::start().await;
+    allow(&cluster, "patches", "bob", json!([rule(&["patch"], "", &["configmaps"])])).await;
+    let apply = || {
+        let body =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}});
+        let request = http::Request::builder()
+            .method("PATCH")
+            .uri("/api/v1/namespaces/default/configmaps/m?fieldManager=bob")
+            .header("content-type", "application/apply-patch+yaml")
+            .header("impersonate-user", "bob")
+            .body(body.to_string().into_bytes().into())
+            .unwrap();
+        cluster.client.send(request)
+    };
+    assert_eq!(apply().await.unwrap().status(), 403);
+    expect(
+        cluster.call("POST", "/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": "m"}})),
+        201,
+    )
+    .await;
+    assert_eq!(apply().await.unwrap().status(), 200);
+}

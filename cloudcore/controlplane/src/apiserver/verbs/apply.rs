@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{check_fields, decode};
+use super::{check_fields, decode, may_create};
 use crate::apiserver::call::Call;
 use crate::apiserver::http::parse_yaml;
 use crate::apiserver::objects::Part;
@@ -51,6 +51,7 @@ pub(super) async fn apply(
             let (group, plural) = (&target.resource.group, &target.resource.plural);
             return Err(Status::conflict(group, plural, &target.name, &why));
         }
+        may_create(api, call)?;
         match api.create(target, applied(&Value::Null)?, &how).await {
             // Somebody else was faster: then it is a change.
             Err(status) if status.reason == Reason::AlreadyExists => {}

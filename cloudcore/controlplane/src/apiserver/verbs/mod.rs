@@ -20,12 +20,27 @@ pub(super) use watch::watch;
 
 use serde_json::{Value, json};
 
-use super::Target;
+use super::auth::{Attributes, allowed, denial};
 use super::call::Call;
 use super::http::{FieldValidation, decode as document, media_type};
+use super::{Api, Target};
 use crate::schema::duplicate_fields;
 use crate::selector::{FieldSelector, LabelSelector, Selector};
 use crate::status::Status;
+
+/// Whether the caller, who asked to change an object that is not there, may create it.
+fn may_create(api: &Api, call: &Call) -> Result<(), Status> {
+    let Target { resource, namespace, name, .. } = &call.target;
+    let asks = Attributes::Resource {
+        verb: "create",
+        group: &resource.group,
+        resource: &resource.plural,
+        namespace,
+        name,
+        fields: "",
+    };
+    if allowed(&api.store, &call.who, asks) { Ok(()) } else { Err(denial(&call.who, asks)) }
+}
 
 /// What a list, watch or deletecollection is restricted to.
 fn selector(call: &Call) -> Result<Selector, Status> {

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::object;
+use super::{may_create, object};
 use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{read, with_warnings};
@@ -20,6 +20,7 @@ pub(in crate::apiserver) async fn update(api: &Api, call: &Call, body: Body) -> 
     let (object, warnings) = object(call, &body)?;
     let (code, shown) = match replaced(api, call, Part::Main, object.clone()).await {
         Err(status) if status.reason == Reason::NotFound && call.target.resource.create_on_update => {
+            may_create(api, call)?;
             let mut object = object;
             // What is not there cannot be at a version: the client saw an object that is gone.
             if !matches!(metadata::text(&object, "resourceVersion"), "" | "0") {
