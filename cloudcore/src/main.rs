@@ -14,6 +14,7 @@ use cloudcore::listen::bind;
 use controlplane::{Config as PlaneConfig, ControlPlane};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as KubeConfig};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proto::config::{CloudCore, ConfigFile};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,9 @@ use tracing_subscriber::EnvFilter;
 const EX_USAGE: u8 = 64;
 /// How long modules may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// Connections and files that may be open at the same time, if the system allows it.
+const OPEN_FILES: u64 = 65_536;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr(flags.verbosity);
+    raise_open_files();
     let config = match load(&flags) {
         Ok(config) => config,
         Err(error) => return end(EX_USAGE, &error),
@@ -188,6 +193,17 @@ fn load(flags: &Flags) -> Result<CloudCore, String> {
         config.kube_api_config.kube_config = kubeconfig.display().to_string();
     }
     Ok(config)
+}
+
+/// A connection is an open file, and the usual limit of a shell is 1024 of them. What is not allowed stays as it is.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(OPEN_FILES).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(error) = raised {
+        warn!("the limit of open files cannot be raised: {error}");
+    }
 }
 
 fn log_to_stderr(verbosity: u8) {

@@ -17,6 +17,7 @@ mod plane;
 pub mod registry;
 pub mod schema;
 pub mod selector;
+mod shares;
 pub mod status;
 pub mod store;
 pub mod table;

@@ -111,7 +111,7 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
     if verb == "watch" {
         return verbs::watch(&api, call).await;
     }
-    let turn = api.limits.request().await?;
+    let turn = api.limits.request(&call.who.user).await?;
     let work = async {
         if let Some(subresource) = &place.subresource {
             return subresources::serve(&api, &call, subresource, verb, body).await;

@@ -1,5 +1,6 @@
 //! Accepting connections. What a connection started ends with it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,26 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tasks::TaskSet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::stall::Impatient;
 use super::tls::Tls;
 use crate::apiserver::Service;
 use crate::apiserver::auth::Peer;
 use crate::pki::subject_of;
+use crate::shares::Shares;
 
 /// Connections at the same time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 2048;
+/// The same from one address, which so leaves room for the others.
+const CONNECTIONS_OF_ONE: usize = 1536;
+/// A client that reads nothing for so long is not one.
+const STALLED: Duration = Duration::from_secs(30);
+/// What is kept of an answer that a client does not read, for each of its streams.
+const UNREAD: usize = 64 << 10;
 /// A client that says nothing for so long is not one.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Requests and watches of one client at the same time.
@@ -39,6 +48,7 @@ pub(super) async fn serve(
     token: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let of_one: Shares<IpAddr> = Shares::new(CONNECTIONS_OF_ONE);
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     loop {
         let accept = async {
@@ -50,10 +60,15 @@ pub(super) async fn serve(
             accepted = accept => accepted,
         };
         match (place, accepted) {
-            (Ok(place), Ok((stream, _))) => {
+            (Ok(place), Ok((stream, from))) => {
+                let Some(share) = of_one.take(&from.ip()) else {
+                    tracing::debug!(%from, "too many connections from one address");
+                    continue;
+                };
                 let (acceptor, service) = (acceptor.clone(), service.clone());
-                connections.spawn_once("connection", move |token| {
-                    connection(stream, acceptor, service, place, token)
+                connections.spawn_once("connection", move |token| async move {
+                    connection(stream, acceptor, service, token).await;
+                    drop((place, share));
                 });
             }
             (_, Err(error)) => {
@@ -66,17 +81,12 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    service: Service,
-    place: OwnedSemaphorePermit,
-    token: CancellationToken,
-) {
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, service: Service, token: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+    let handshake = acceptor.accept(Impatient::new(stream, STALLED));
+    let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
         Err(_) => return tracing::debug!("TLS handshake took too long"),
@@ -96,6 +106,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(64 << 10)
+        .max_send_buf_size(UNREAD)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let connection =
@@ -111,5 +122,4 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!("connection ended: {error}");
     }
-    drop(place);
 }

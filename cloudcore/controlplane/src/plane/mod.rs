@@ -6,6 +6,7 @@
 mod inprocess;
 mod kubeconfig;
 mod listener;
+mod stall;
 mod tls;
 
 use std::net::SocketAddr;

@@ -44,6 +44,13 @@ pub(super) struct DeadRow {
     pub(super) floor: u64,
 }
 
+/// How much one look at the history takes out at most; one change is taken out however large it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
 #[derive(Debug)]
 struct Shelf {
     objects: BTreeMap<Key, Arc<Object>>,
@@ -231,23 +238,28 @@ impl State {
         all
     }
 
-    /// Up to `max` changes after `revision`, and the revision up to which the caller then knows everything.
+    /// The first changes after `revision`, and the revision up to which the caller then knows everything.
     pub(super) fn since(
         &self,
         collection: &Collection,
         revision: u64,
-        max: usize,
+        most: Bounds,
     ) -> Result<(Vec<Event>, u64), Compacted> {
         let Some(shelf) = self.shelves.get(collection) else {
             self.reaches(revision)?;
             return Ok((Vec::new(), self.revision()));
         };
-        let events: Vec<Event> = shelf.history.since(revision)?.take(max).cloned().collect();
-        let complete = match events.last() {
-            Some(last) if events.len() == max => last.revision(),
-            _ => self.revision(),
-        };
-        Ok((events, complete))
+        let mut weight = 0;
+        let mut events = Vec::new();
+        for event in shelf.history.since(revision)? {
+            if events.len() == most.events || weight >= most.bytes {
+                let complete = events.last().map_or(revision, Event::revision);
+                return Ok((events, complete));
+            }
+            weight += event.object.json.len();
+            events.push(event.clone());
+        }
+        Ok((events, self.revision()))
     }
 
     pub(super) fn list(

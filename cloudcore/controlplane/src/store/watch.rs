@@ -4,11 +4,11 @@ use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
 
-use super::state::State;
+use super::state::{Bounds, State};
 use super::{Collection, Compacted, Event, read};
 
-/// Changes that one look at the history takes out.
-const BATCH: usize = 128;
+/// What one look at the history takes out, and so what a watcher may hold at once.
+const BATCH: Bounds = Bounds { events: 128, bytes: 128 << 10 };
 
 /// A cursor into the history of a collection.
 #[derive(Debug)]

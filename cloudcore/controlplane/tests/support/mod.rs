@@ -150,12 +150,17 @@ impl Cluster {
         kube::Client::try_from(config).unwrap()
     }
 
-    /// A client over TLS with a token, or with nothing.
-    pub fn stranger(&self, token: Option<&str>) -> kube::Client {
+    /// The certificate of the authority that signs the server's.
+    pub fn ca(&self) -> rustls_pki_types::CertificateDer<'static> {
         let parsed = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).unwrap();
         let ca = parsed.clusters[0].cluster.as_ref().unwrap().certificate_authority_data.clone().unwrap();
         let pem = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, ca).unwrap();
-        let der = rustls_pki_types::CertificateDer::from_pem_slice(&pem).unwrap().to_vec();
+        rustls_pki_types::CertificateDer::from_pem_slice(&pem).unwrap()
+    }
+
+    /// A client over TLS with a token, or with nothing.
+    pub fn stranger(&self, token: Option<&str>) -> kube::Client {
+        let der = self.ca().to_vec();
         let mut config = kube::Config::new(self.server.parse().unwrap());
         config.root_cert = Some(vec![der]);
         config.auth_info.token = token.map(|token| token.to_owned().into());

@@ -11,7 +11,6 @@ use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use super::selector;
 use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{Representation, json_bytes};
+use crate::apiserver::limits::Place;
 use crate::apiserver::show::{self, row, value};
 use crate::selector::Selector;
 use crate::status::{FieldError, Status};
@@ -30,23 +30,25 @@ use crate::table::partial_metadata;
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// The last bookmark comes this long before the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What is there at the beginning leaves in pieces of about this size.
+const PIECE: usize = 64 << 10;
 /// Without a timeout of its own a watch lasts between one and two of these.
 const LIFE_SECONDS: u64 = 1800;
 
 pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Response, Status> {
-    let place = api.limits.watch()?;
+    let place = api.limits.watch(&call.who.user)?;
     let selector = selector(&call)?;
-    let initial = initial_events(&call)?;
+    let begin = initial_events(&call)?;
     let revision = asked_revision(&call)?.unwrap_or(0);
     let seconds = match call.query.number("timeoutSeconds")? {
         Some(seconds) if seconds > 0 => u64::try_from(seconds).unwrap_or(LIFE_SECONDS),
         _ => LIFE_SECONDS + fastrand::u64(..LIFE_SECONDS),
     };
     let bookmarks = call.query.flag("allowWatchBookmarks");
-    let mut first = BytesMut::new();
-    let mut out = Out { call, selector, columns_sent: false };
-    let start = match initial {
-        Initial::All { bookmark } => {
+    let mut initial = Initial { objects: Vec::new().into_iter(), end: None };
+    let out = Out { call, selector, columns_sent: false };
+    let start = match begin {
+        Begin::All { bookmark } => {
             let query = ListQuery {
                 collection: &out.call.target.collection,
                 namespace: out.call.within(),
@@ -56,16 +58,12 @@ pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Respons
             };
             let page = api.store.list(&query, |object| out.selector.matches(&object.index));
             let page = page.map_err(|gone| Status::expired(gone.to_string()))?;
-            for (_, object) in &page.objects {
-                out.object(&mut first, "ADDED", object);
-            }
-            if bookmark {
-                out.bookmark(&mut first, page.revision, true);
-            }
+            let objects: Vec<_> = page.objects.into_iter().map(|(_, object)| object).collect();
+            initial = Initial { objects: objects.into_iter(), end: bookmark.then_some(page.revision) };
             page.revision
         }
-        Initial::None if revision == 0 => api.store.revision(),
-        Initial::None => revision,
+        Begin::Now if revision == 0 => api.store.revision(),
+        Begin::Now => revision,
     };
     let watcher = api.store.watch(&out.call.target.collection, start);
     let now = Instant::now();
@@ -73,7 +71,7 @@ pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Respons
     let stream = Stream {
         out,
         watcher,
-        first: Some(first),
+        initial,
         end,
         bookmark: bookmarks.then(|| next_bookmark(now, end)),
         shutdown: api.shutdown.clone(),
@@ -87,15 +85,15 @@ pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Respons
     Ok(json_bytes(StatusCode::OK, Body::from_stream(lines)))
 }
 
-enum Initial {
+/// Where a watch begins.
+enum Begin {
     /// Everything that is there, then perhaps the bookmark that says so.
-    All {
-        bookmark: bool,
-    },
-    None,
+    All { bookmark: bool },
+    /// With what changes from here on.
+    Now,
 }
 
-fn initial_events(call: &Call) -> Result<Initial, Status> {
+fn initial_events(call: &Call) -> Result<Begin, Status> {
     let invalid = |wrong: FieldError| Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[wrong]));
     let exact = call.query.get("resourceVersionMatch");
     match (call.query.get("sendInitialEvents"), exact) {
@@ -110,16 +108,16 @@ fn initial_events(call: &Call) -> Result<Initial, Status> {
                     "sendInitialEvents requires setting allowWatchBookmarks to true",
                 ));
             }
-            Ok(Initial::All { bookmark: true })
+            Ok(Begin::All { bookmark: true })
         }
-        (Some(_), _) => Ok(Initial::None),
+        (Some(_), _) => Ok(Begin::Now),
         (None, Some(_)) => invalid(FieldError::forbidden(
             "resourceVersionMatch",
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         )),
         (None, None) => match asked_revision(call)? {
-            None | Some(0) => Ok(Initial::All { bookmark: false }),
-            Some(_) => Ok(Initial::None),
+            None | Some(0) => Ok(Begin::All { bookmark: false }),
+            Some(_) => Ok(Begin::Now),
         },
     }
 }
@@ -130,27 +128,38 @@ fn next_bookmark(now: Instant, end: Instant) -> Instant {
     if regular < farewell || now >= farewell { regular } else { farewell }
 }
 
+/// What is there at the beginning and was not written yet.
+struct Initial {
+    objects: std::vec::IntoIter<Arc<Object>>,
+    /// The revision of the bookmark that says that this was all.
+    end: Option<u64>,
+}
+
 struct Stream {
     out: Out,
     watcher: Watcher,
-    /// What is there at the beginning; an empty piece still makes the headers go out.
-    first: Option<BytesMut>,
+    initial: Initial,
     end: Instant,
     bookmark: Option<Instant>,
     shutdown: CancellationToken,
     over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Stream {
     /// The next lines; none at the end.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take()
-            && !first.is_empty()
-        {
-            return Some(first.freeze());
-        }
         let mut lines = BytesMut::new();
+        while lines.len() < PIECE
+            && let Some(object) = self.initial.objects.next()
+        {
+            self.out.object(&mut lines, "ADDED", &object);
+        }
+        if self.initial.objects.len() == 0
+            && let Some(revision) = self.initial.end.take()
+        {
+            self.out.bookmark(&mut lines, revision, true);
+        }
         while lines.is_empty() && !self.over {
             let bookmark = self.bookmark.unwrap_or(self.end);
             tokio::select! {
