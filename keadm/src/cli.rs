@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    completion::CompletionArgs, gettoken::GetTokenArgs, init::InitArgs, join::JoinArgs, layout::Layout,
-    problem::Failure, reset::ResetArgs, service::SuperviseArgs, version::VersionArgs,
+    backup::BackupArgs, completion::CompletionArgs, export::ExportArgs, gettoken::GetTokenArgs,
+    init::InitArgs, join::JoinArgs, layout::Layout, problem::Failure, reset::ResetArgs, restore::RestoreArgs,
+    service::SuperviseArgs, version::VersionArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -40,6 +41,9 @@ enum Command {
     Reset(ResetArgs),
     #[command(name = "gettoken")]
     GetToken(GetTokenArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+    Export(ExportArgs),
     Version(VersionArgs),
     Completion(CompletionArgs),
     #[command(hide = true)]
@@ -54,6 +58,9 @@ impl Cli {
             Command::Join(args) => Box::pin(args.run(&layout)).await,
             Command::Reset(args) => args.run(&layout).await,
             Command::GetToken(args) => args.run(&layout).await,
+            Command::Backup(args) => Box::pin(args.run(&layout)).await,
+            Command::Restore(args) => args.run(&layout).await,
+            Command::Export(args) => Box::pin(args.run(&layout)).await,
             Command::Version(args) => args.run(),
             Command::Completion(args) => {
                 args.run();

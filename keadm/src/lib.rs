@@ -1,9 +1,10 @@
-//! Sets up clouds and edges: init, join, reset, gettoken, version.
+//! Sets up clouds and edges: init, join, reset, gettoken, backup, restore, export, version.
 //!
 //! Owns: the command line, the checks before anything is changed, the files and services of an installation.
 //! May call: `proto` for configuration, certificates and CRDs; the Kubernetes API; the container runtime; the
 //! host. Called by: `main.rs` only.
 
+mod backup;
 mod bundle;
 mod checked;
 mod cli;
@@ -12,6 +13,7 @@ mod cluster;
 mod completion;
 mod cri;
 mod document;
+mod export;
 mod gettoken;
 mod hook;
 mod host;
@@ -22,6 +24,7 @@ mod output;
 mod problem;
 mod progress;
 mod reset;
+mod restore;
 mod service;
 mod set;
 mod version;

@@ -81,7 +81,8 @@ async fn a_watcher_that_does_not_read_holds_nobody_up_and_is_told_to_list_again(
     let mut seen = start;
     let end = loop {
         let line = tokio::time::timeout(PATIENCE, lines.next()).await;
-        let line = line.unwrap_or_else(|_| panic!("the watch is silent at {seen} on its way from {start} to {last}"));
+        let line = line
+            .unwrap_or_else(|_| panic!("the watch is silent at {seen} on its way from {start} to {last}"));
         let event: Value =
             serde_json::from_str(&line.expect("the watch ends without a word").unwrap()).unwrap();
         if event["type"] == "ERROR" {
