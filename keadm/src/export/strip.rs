@@ -99,6 +99,19 @@ pub(super) fn strip(kind: &Kind, object: &mut Value) {
         remove_if_empty(object, &["metadata"], name);
     }
     remove_if_empty(object, &[], "spec");
+    sort(object);
+}
+
+/// Keys in order of the alphabet, as kubectl writes them: the same object gives the same text, whoever wrote it.
+fn sort(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.sort_keys();
+            map.values_mut().for_each(sort);
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort),
+        _ => {}
+    }
 }
 
 fn pod(object: &mut Value) {

@@ -147,9 +147,9 @@ async fn a_cloud_saved_under_load_and_restored_keeps_its_nodes_and_kubeconfigs_a
     let old = Command::new("kubectl")
         .arg("--kubeconfig")
         .arg(stack.dir().join("old.conf"))
-        .args(["get", "nodes"])
+        .args(["get", "configmaps"])
         .output()?;
-    said(&old, 0, &["edge1"]);
+    said(&old, 0, &["kept", "new"]);
     // The node comes back with the certificate it has.
     sensor.report("meter", "temperature", "2", LIMIT).await?;
     reported(&stack, "2").await
