@@ -1,15 +1,18 @@
 //! Who is who on the wire of the API: the certificate authority, the server's certificate, admin identities.
 //!
 //! Owns the directory `pki` in the data directory: `ca.crt`, `ca.key`, `sa.key` (signs service account tokens), the operator's optional
-//! `sa-*.key` (keys that signed before: rename `sa.key` to `sa-OLD.key` and restart to change it) and `tokens.csv`. Certificates other than the CA's are not kept: the server's is made at start and renewed in memory, an admin's is
-//! made when a kubeconfig is asked for. Calls nothing of the crate. Called by `plane` and `apiserver::auth`.
+//! `sa-*.key` (keys that signed before: rename `sa.key` to `sa-OLD.key` and restart to change it) and `tokens.csv`, and `secrets.key`
+//! when secrets are encrypted at rest. Certificates other than the CA's are not kept: the server's is made at start and renewed in
+//! memory, an admin's is made when a kubeconfig is asked for. Calls nothing of the crate. Called by `plane` and `apiserver::auth`.
 
 mod authority;
 mod files;
 mod names;
+mod secrets;
 
 pub use authority::{Authority, Issued};
 pub use names::{Subject, subject_of};
+pub use secrets::SecretKeys;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +32,16 @@ pub enum PkiError {
         "{path} is not usable: {detail}; restore it from a backup, or remove the directory to make a new CA (every kubeconfig must then be renewed)"
     )]
     Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file of keys for secrets.
+    #[error(
+        "{path} is not usable: {detail}; restore it from a backup, for without its keys the secrets are lost"
+    )]
+    SecretKey {
         /// Which.
         path: PathBuf,
         /// What is wrong.

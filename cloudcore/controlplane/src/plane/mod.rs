@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apiserver::{Api, Parts, Service};
 use crate::housekeeping;
-use crate::pki::{Pki, PkiError};
+use crate::pki::{Pki, PkiError, SecretKeys};
 use crate::registry::Registry;
 use crate::status::Status;
-use crate::store::{self, Store};
+use crate::store::{self, Cipher, Loaded};
 
 /// How long open requests and tasks may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Custom resource definitions that every cluster has.
     pub crds: Vec<Value>,
+    /// Whether secrets are encrypted on disk.
+    pub encrypt_secrets: bool,
 }
 
 /// The control plane could not be opened or run.
@@ -101,7 +103,7 @@ impl ControlPlane {
     /// # Errors
     /// When the state is in use, damaged or unreadable, or the port is taken; the text says what to do.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let Config { data_dir, address, port, names, crds } = config;
+        let Config { data_dir, address, port, names, crds, encrypt_secrets } = config;
         let asked = SocketAddr::new(address, port);
         // The port first: two control planes on one machine should not get as far as the state.
         let taken = |source| OpenError::Listen { address: asked, source };
@@ -110,8 +112,14 @@ impl ControlPlane {
         let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).await;
         made.map_err(|source| OpenError::Directory { path: data_dir.clone(), source })?;
         let tasks = TaskSet::new("controlplane");
-        let store = Store::open(store::Config::new(data_dir.join(proto::backup::STORE_FILE)), &tasks).await?;
-        let pki = Arc::new(Pki::open(&data_dir.join("pki"))?);
+        let file = store::Config::new(data_dir.join(proto::backup::STORE_FILE));
+        let pki = data_dir.join("pki");
+        let keys = SecretKeys::load(&pki, encrypt_secrets)?;
+        let loaded = Loaded::load(file, Cipher::new(&keys.keys, encrypt_secrets, &keys.path)).await?;
+        let pki = Arc::new(Pki::open(&pki)?);
+        // A new key is on disk before the first secret needs it, and never in the place of one that is missed.
+        keys.save()?;
+        let store = loaded.start(&tasks).await?;
         let parts = Parts {
             store,
             registry: Registry::new(),

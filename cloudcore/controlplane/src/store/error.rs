@@ -35,6 +35,20 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// Secrets were encrypted with a key that is not at hand.
+    #[error(
+        "{path}: {place} is encrypted with the key {key}, which is not in {keys}: put that file back from a backup, or add the key to it; nothing was changed"
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// One of the objects.
+        place: String,
+        /// Name of the key: the beginning of its SHA-256.
+        key: String,
+        /// Where keys are looked for.
+        keys: PathBuf,
+    },
     /// Permissions, a missing directory, a full disk.
     #[error("cannot open {path}: {detail}; check that the directory exists, is writable and has space")]
     Unusable {

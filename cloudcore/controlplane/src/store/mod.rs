@@ -7,9 +7,11 @@
 //! - The table `log` holds one row per revision. A row goes when a later row of the same object has left the watch history, so
 //!   disk and memory hold the same: the newest version of everything, and a bounded window of what was before ([`disk`]).
 //! - Freed pages go back to the file system a few at a time, and a snapshot is written from memory: neither holds up a writer.
+//! - Secrets may be encrypted at rest: what touches the file is sealed, memory is not ([`cipher`]).
 //! - Readers and watchers are served from memory ([`state`]). A watcher is a cursor into the history, not a queue: a slow one falls out
 //!   of the window and is told so, and costs nothing meanwhile ([`watch`]).
 
+mod cipher;
 mod disk;
 mod error;
 mod history;
@@ -18,6 +20,7 @@ mod state;
 mod watch;
 mod writer;
 
+pub use cipher::Cipher;
 pub use error::{Compacted, OpenError, SnapshotError, WriteError};
 pub use history::{Event, EventKind};
 pub use object::{Collection, Key, Object, ObjectId};
@@ -57,28 +60,63 @@ impl Config {
     }
 }
 
+/// A store that was read and not yet written to.
+pub struct Loaded {
+    disk: Disk,
+    state: State,
+    file: PathBuf,
+    cipher: Arc<Cipher>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Opens or creates the file and loads it. That all of it could be read says that the keys of `cipher` are right.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when a secret is encrypted with a key that `cipher` does not have.
+    pub async fn load(config: Config, cipher: Cipher) -> Result<Self, OpenError> {
+        let mut state = State::new(config.history_events, config.history_bytes);
+        let cipher = Arc::new(cipher);
+        let disk = Disk::open(&config.path, Arc::clone(&cipher), &mut state).await?;
+        Ok(Self { disk, state, file: config.path, cipher })
+    }
+
+    /// Rewrites secrets that are kept otherwise than `cipher` would keep them, and starts the writer on `tasks`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn start(self, tasks: &TaskSet) -> Result<Store, OpenError> {
+        let Self { mut disk, state, file, cipher } = self;
+        disk.renew(&file).await?;
+        let state = Arc::new(RwLock::new(state));
+        let (writes, requests) = mpsc::channel(WRITE_QUEUE);
+        let writer = Writer::new(disk, Arc::clone(&state), requests);
+        tasks.spawn_once("writer", move |token| writer.run(token));
+        Ok(Store { state, writes, file: file.into(), cipher })
+    }
+}
+
 /// What others hold. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     state: Arc<RwLock<State>>,
     writes: mpsc::Sender<Request>,
     file: Arc<Path>,
+    cipher: Arc<Cipher>,
 }
 
 impl Store {
-    /// Opens or creates the file, loads it, and starts the writer on `tasks`.
+    /// Opens or creates the file, loads it, and starts the writer on `tasks`. Nothing is encrypted.
     ///
     /// # Errors
     /// When the file is corrupt, in use by another process, made by a newer version, or cannot be read or created.
     pub async fn open(config: Config, tasks: &TaskSet) -> Result<Self, OpenError> {
-        let mut state = State::new(config.history_events, config.history_bytes);
-        let disk = Disk::open(&config.path, &mut state).await?;
-        let file = config.path.into();
-        let state = Arc::new(RwLock::new(state));
-        let (writes, requests) = mpsc::channel(WRITE_QUEUE);
-        let writer = Writer::new(disk, Arc::clone(&state), requests);
-        tasks.spawn_once("writer", move |token| writer.run(token));
-        Ok(Self { state, writes, file })
+        Loaded::load(config, Cipher::off()).await?.start(tasks).await
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -137,7 +175,7 @@ impl Store {
             let state = self.read();
             (state.all(), state.revision())
         };
-        let written = disk::snapshot::write(path, &objects, revision).await;
+        let written = disk::snapshot::write(path, &self.cipher, &objects, revision).await;
         written.map_err(|error| SnapshotError { path: path.to_owned(), detail: error.to_string() })?;
         Ok(revision)
     }

@@ -111,6 +111,7 @@ pub fn config(dir: &std::path::Path) -> Config {
         port: 0,
         names: Vec::new(),
         crds: Vec::new(),
+        encrypt_secrets: false,
     }
 }
 
@@ -120,7 +121,14 @@ impl Cluster {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Self {
-        let plane = ControlPlane::open(config(dir.path())).await.unwrap();
+        Self::start_with(dir, |_| {}).await
+    }
+
+    /// With other settings than the usual ones.
+    pub async fn start_with(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(dir.path());
+        change(&mut config);
+        let plane = ControlPlane::open(config).await.unwrap();
         let server = format!("https://{}", plane.address());
         let kubeconfig = plane.admin_kubeconfig(&server).unwrap();
         std::fs::write(dir.path().join("admin.conf"), &kubeconfig).unwrap();

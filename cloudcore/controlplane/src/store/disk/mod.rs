@@ -1,19 +1,23 @@
 //! The SQLite file.
 //!
 //! WAL with `synchronous=FULL`: each commit is one fsync, and survives a power cut. The file is locked for this process, its page
-//! cache is small, because reads come from memory. [`schema`] has its versions, [`rows`] what documents look like in it, [`space`] how
+//! cache is small, because reads come from memory. [`schema`] has its versions, [`rows`] what documents look like in it, [`seal`] how
+//! they get another look, [`space`] how
 //! it shrinks, [`snapshot`] how it is copied while it is in use.
 
 mod rows;
 mod schema;
+mod seal;
 pub(super) mod snapshot;
 mod space;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
+use super::cipher::{Cipher, Unreadable};
 use super::state::{DeadRow, State};
 use super::{Collection, OpenError};
 
@@ -28,21 +32,24 @@ const NOT_A_DATABASE: &str = "26";
 
 pub(super) struct Disk {
     connection: SqliteConnection,
+    cipher: Arc<Cipher>,
+    /// Something is kept in another form than it would be kept in now.
+    outdated: bool,
     /// There may be more free pages than the file should keep.
     spacious: bool,
 }
 
 impl Disk {
     /// Opens or creates the file and replays it into `state`.
-    pub(super) async fn open(path: &Path, state: &mut State) -> Result<Self, OpenError> {
+    pub(super) async fn open(path: &Path, cipher: Arc<Cipher>, state: &mut State) -> Result<Self, OpenError> {
         let fail = |error: sqlx::Error| explain(path, &error);
         let mut connection = options(path).connect().await.map_err(fail)?;
         schema::prepare(&mut connection, path).await?;
         let wrong = |error: ReplayError| match error {
-            ReplayError::Sql(error) => explain(path, &error),
+            ReplayError::Sql(error) => explain_row(path, cipher.file(), &error),
             ReplayError::Content(detail) => OpenError::Corrupt { path: path.to_owned(), detail },
         };
-        snapshot::adopt(&mut connection).await.map_err(wrong)?;
+        snapshot::adopt(&mut connection, &cipher).await.map_err(wrong)?;
         if let Some(floor) = snapshot::get(&mut connection, "floor").await.map_err(fail)? {
             state.set_base(floor);
         }
@@ -51,7 +58,7 @@ impl Disk {
             let collection: String = row.try_get(0).map_err(fail)?;
             state.set_floor(&Collection::from_stored(&collection), unsigned(row.try_get(1).map_err(fail)?));
         }
-        let mut disk = Self { connection, spacious: true };
+        let mut disk = Self { connection, cipher: Arc::clone(&cipher), outdated: false, spacious: true };
         disk.replay(state).await.map_err(wrong)?;
         Ok(disk)
     }
@@ -60,17 +67,36 @@ impl Disk {
     async fn replay(&mut self, state: &mut State) -> Result<(), ReplayError> {
         let mut last = 0;
         loop {
-            let rows = rows::select(&mut self.connection, last, 256).await?;
+            let rows = rows::select(&mut self.connection, &self.cipher, last, 256).await?;
             let Some(newest) = rows.last() else { return Ok(()) };
             last = newest.revision;
             for row in rows {
+                self.outdated |= !row.is_current();
                 row.apply(state).map_err(ReplayError::Content)?;
             }
         }
     }
 
     pub(super) async fn rows_after(&mut self, revision: u64) -> Result<Vec<StoredRow>, sqlx::Error> {
-        rows::select(&mut self.connection, revision, -1).await
+        rows::select(&mut self.connection, &self.cipher, revision, -1).await
+    }
+
+    /// Rewrites what is not kept as it would be kept now, and leaves nothing of its old form in the file.
+    pub(super) async fn renew(&mut self, path: &Path) -> Result<(), OpenError> {
+        if !self.outdated {
+            return Ok(());
+        }
+        let renewed = seal::renew(&mut self.connection, &self.cipher).await;
+        let count = renewed.map_err(|error| explain(path, &error))?;
+        self.outdated = false;
+        tracing::info!(count, "secrets were written anew as they are to be kept now");
+        if let Some(aside) = schema::any_kept_aside(path) {
+            tracing::warn!(
+                file = %aside.display(),
+                "the copy from before an upgrade may hold secrets that are not encrypted: remove it when it is not needed any more"
+            );
+        }
+        Ok(())
     }
 
     /// Commits all of it or nothing.
@@ -92,7 +118,7 @@ impl Disk {
 
     async fn write(&mut self, rows: &[Row<'_>], dead: &[DeadRow]) -> Result<(), sqlx::Error> {
         for row in rows {
-            rows::insert(&mut self.connection, row).await?;
+            rows::insert(&mut self.connection, &self.cipher, row).await?;
         }
         for row in dead {
             let delete = sqlx::query("DELETE FROM log WHERE revision = ?").bind(signed(row.row));
@@ -157,6 +183,24 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .command_buffer_size(16)
         .row_buffer_size(16)
         .thread_name(|id| format!("store-sqlite-{id}"))
+}
+
+/// [`explain`] for what cannot be decrypted.
+fn explain_row(path: &Path, keys: &Path, error: &sqlx::Error) -> OpenError {
+    let sealed = match error {
+        sqlx::Error::Decode(source) => source.downcast_ref::<rows::Sealed>(),
+        _ => None,
+    };
+    match sealed {
+        Some(rows::Sealed { place, error: Unreadable::UnknownKey(key) }) => OpenError::Key {
+            path: path.to_owned(),
+            place: place.clone(),
+            key: key.clone(),
+            keys: keys.to_owned(),
+        },
+        Some(damaged) => OpenError::Corrupt { path: path.to_owned(), detail: damaged.to_string() },
+        None => explain(path, error),
+    }
 }
 
 fn explain(path: &Path, error: &sqlx::Error) -> OpenError {

@@ -34,6 +34,11 @@ pub(in crate::store) fn kept_aside(path: &Path, version: i64) -> PathBuf {
     name.into()
 }
 
+/// A file that was kept aside by this or an earlier upgrade.
+pub(super) fn any_kept_aside(path: &Path) -> Option<PathBuf> {
+    (1..NEWEST).map(|version| kept_aside(path, version)).find(|aside| aside.exists())
+}
+
 /// Checks the file and brings it to the newest version.
 pub(super) async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
     let fail = |error: sqlx::Error| explain(path, &error);

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::rows::{self, Row, encode};
+use super::rows::{self, Row};
 use super::{ReplayError, schema, signed, unsigned};
+use crate::store::cipher::Cipher;
 use crate::store::{Object, ObjectId};
 
 /// How far a restored store jumps ahead at least. Whatever was written after the snapshot is lost, but its revisions are not
@@ -18,6 +19,7 @@ const JUMP: u64 = 1_000_000_000;
 /// Writes `objects` as they are at `revision` to a new file.
 pub(in crate::store) async fn write(
     path: &Path,
+    cipher: &Cipher,
     objects: &[(ObjectId, Arc<Object>)],
     revision: u64,
 ) -> Result<(), sqlx::Error> {
@@ -35,7 +37,7 @@ pub(in crate::store) async fn write(
     for (id, object) in objects {
         let row =
             Row { revision: object.revision, written: object.written, id, json: Some(&object.json[..]) };
-        rows::insert(&mut connection, &row).await?;
+        rows::insert(&mut connection, cipher, &row).await?;
     }
     set(&mut connection, "floor", revision).await?;
     set(&mut connection, "snapshot", revision).await?;
@@ -46,7 +48,7 @@ pub(in crate::store) async fn write(
 /// If the file is a snapshot that was not opened yet: every object gets a new revision, far ahead of all that were given out before
 /// and after the snapshot was taken, and nobody can watch from before. So no client that knew the lost future takes something old for
 /// something that it has seen.
-pub(super) async fn adopt(connection: &mut SqliteConnection) -> Result<(), ReplayError> {
+pub(super) async fn adopt(connection: &mut SqliteConnection, cipher: &Cipher) -> Result<(), ReplayError> {
     let Some(taken) = get(connection, "snapshot").await? else { return Ok(()) };
     // Microseconds since 1970 are ahead of every earlier restore too, as long as the clock is right and fewer than a million writes
     // happen in a second; and they are integers that JavaScript can hold.
@@ -56,7 +58,7 @@ pub(super) async fn adopt(connection: &mut SqliteConnection) -> Result<(), Repla
     let mut last = 0;
     loop {
         // What has its new revision already lies behind `taken`.
-        let old = rows::select(connection, last, 256).await?;
+        let old = rows::select(connection, cipher, last, 256).await?;
         let Some(newest) = old.iter().filter(|row| row.revision <= taken).map(|row| row.revision).max()
         else {
             break;
@@ -66,7 +68,7 @@ pub(super) async fn adopt(connection: &mut SqliteConnection) -> Result<(), Repla
             let Some(object) = row.restamped(next).map_err(ReplayError::Content)? else { continue };
             sqlx::query("UPDATE log SET revision = ?, object = ? WHERE revision = ?")
                 .bind(signed(next))
-                .bind(encode(&object.json))
+                .bind(&*row.successor(cipher, &object.json)?)
                 .bind(signed(row.revision))
                 .execute(&mut *connection)
                 .await?;
