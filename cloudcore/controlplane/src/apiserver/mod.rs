@@ -3,7 +3,7 @@
 //!
 //! May call: everything else of the crate. Called by: `plane` (which opens and serves it) and `housekeeping`.
 //!
-//! A request runs through [`serve`] (limits, who, what, whether), then one file of `verbs` or `subresources`, which put objects
+//! A request runs through [`serve`] (limits, who, what, whether; a [`trail`] of it for the audit log), then one file of `verbs` or `subresources`, which put objects
 //! through the rules in [`objects`].
 
 mod admission;
@@ -19,6 +19,7 @@ mod serve;
 mod show;
 mod snapshot;
 mod subresources;
+mod trail;
 mod verbs;
 mod write;
 
@@ -26,6 +27,7 @@ pub(crate) use admission::{API_SERVICE, usage};
 pub(crate) use call::Target;
 pub(crate) use objects::Deletion;
 pub(crate) use serve::Service;
+pub(crate) use trail::Source;
 pub(crate) use write::Write;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::AuditLog;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::store::{Collection, ObjectId, Store, WriteError};
@@ -50,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) static_tokens: String,
     /// The CA that clients should trust, PEM.
     pub(crate) ca: String,
+    /// Where every request is told.
+    pub(crate) audit: Option<AuditLog>,
     /// Ends all watches.
     pub(crate) shutdown: CancellationToken,
 }
@@ -59,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) ca: String,
+    audit: Option<Arc<AuditLog>>,
     tokens: auth::Tokens,
     limits: limits::Limits,
     shutdown: CancellationToken,
@@ -73,7 +79,8 @@ pub(crate) struct Api {
 impl Api {
     /// None when a token key is not a P-256 key.
     pub(crate) fn new(parts: Parts) -> Option<Arc<Self>> {
-        let Parts { store, registry, token_key, earlier_token_keys, static_tokens, ca, shutdown } = parts;
+        let Parts { store, registry, token_key, earlier_token_keys, static_tokens, ca, audit, shutdown } =
+            parts;
         let objects = store.clone();
         let alive = move |token: &auth::Verified| is_alive(&objects, token);
         let tokens = auth::Tokens::new(&token_key, &earlier_token_keys, &static_tokens, Box::new(alive))?;
@@ -81,6 +88,7 @@ impl Api {
             store,
             registry,
             ca,
+            audit: audit.map(Arc::new),
             tokens,
             limits: limits::Limits::default(),
             shutdown,

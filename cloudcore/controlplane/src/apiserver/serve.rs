@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 use http::{Method, Request};
 
 use super::auth::{Attributes, Identity, Peer, allowed, denial, selected};
 use super::call::{Call, Target};
-use super::http::{Accept, Query, ResourcePath, failure, text};
+use super::http::{Accept, Query, ResourcePath, text};
+use super::trail::Trail;
 use super::{Api, documents, limits, snapshot, subresources, verbs};
 use crate::status::{Reason, Status};
 
@@ -37,26 +39,27 @@ impl tower::Service<Request<Body>> for Service {
 
 async fn answer(api: Arc<Api>, request: Request<Body>) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = match handle(api, request).await {
-        Ok(response) => response,
-        Err(status) => failure(&status),
-    };
+    let (parts, body) = request.into_parts();
+    let mut trail = Trail::begin(&api, &parts);
+    let answer = handle(api, parts, body, &mut trail).await;
+    let response = trail.end(answer).await;
     tracing::debug!(%method, path, status = response.status().as_u16(), "request");
     response
 }
 
-async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Status> {
-    let (parts, body) = request.into_parts();
+async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> Result<Response, Status> {
     let peer = parts.extensions.get::<Peer>().cloned().unwrap_or(Peer::Tls(None));
     let who = Identity::of(&peer, &parts.headers, &api.tokens, |who, what| allowed(&api.store, who, what))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path();
+    let mut check = |asks: Attributes<'_>, version: &str| {
+        let may = allowed(&api.store, &who, asks);
+        trail.decided(&api, &who, asks, version, may);
+        if may { Ok(()) } else { Err(denial(&who, asks)) }
+    };
     let Some(place) = ResourcePath::parse(path).filter(|_| !documents::owns(path)) else {
         let verb = parts.method.as_str().to_ascii_lowercase();
-        let asks = Attributes::Path { verb: &verb, path };
-        if !allowed(&api.store, &who, asks) {
-            return Err(denial(&who, asks));
-        }
+        check(Attributes::Path { verb: &verb, path }, "")?;
         if path == proto::backup::SNAPSHOT_PATH {
             return snapshot::answer(&api, &parts.method).await;
         }
@@ -83,9 +86,7 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         name: place.name.as_deref().or(selected(fields, "metadata.name")).unwrap_or_default(),
         fields,
     };
-    if !allowed(&api.store, &who, asks) {
-        return Err(denial(&who, asks));
-    }
+    check(asks, &place.version)?;
     let snapshot = api.registry.snapshot();
     let Some(resource) = snapshot.resolve(&place.group, &place.version, &place.resource).cloned() else {
         let served =
@@ -112,6 +113,7 @@ async fn handle(api: Arc<Api>, request: Request<Body>) -> Result<Response, Statu
         return verbs::watch(&api, call).await;
     }
     let turn = api.limits.request(&call.who.user).await?;
+    let body = trail.body(body).await?;
     let work = async {
         if let Some(subresource) = &place.subresource {
             return subresources::serve(&api, &call, subresource, verb, body).await;

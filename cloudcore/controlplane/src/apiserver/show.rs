@@ -8,6 +8,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::auth::Identity;
 use super::call::Call;
 use super::http::{Accept, Representation, json_bytes, json_value};
 use crate::registry::Resource;
@@ -48,6 +49,18 @@ impl Shown {
             Self::Loose(value) => value,
         }
     }
+}
+
+/// A caller, as reviews and audit events show it.
+pub(super) fn user_info(who: &Identity) -> Value {
+    let mut user = json!({"username": who.user, "groups": who.groups});
+    if !who.uid.is_empty() {
+        user["uid"] = json!(who.uid);
+    }
+    if !who.extra.is_empty() {
+        user["extra"] = json!(who.extra);
+    }
+    user
 }
 
 /// Which part of the objects goes into the rows of a table.

@@ -19,8 +19,8 @@ use tower::ServiceExt;
 
 use super::stall::Impatient;
 use super::tls::Tls;
-use crate::apiserver::Service;
 use crate::apiserver::auth::Peer;
+use crate::apiserver::{Service, Source};
 use crate::pki::subject_of;
 use crate::shares::Shares;
 
@@ -67,7 +67,7 @@ pub(super) async fn serve(
                 };
                 let (acceptor, service) = (acceptor.clone(), service.clone());
                 connections.spawn_once("connection", move |token| async move {
-                    connection(stream, acceptor, service, token).await;
+                    connection(stream, from.ip(), acceptor, service, token).await;
                     drop((place, share));
                 });
             }
@@ -81,7 +81,13 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, service: Service, token: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    acceptor: TlsAcceptor,
+    service: Service,
+    token: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
@@ -97,6 +103,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, service: Service, 
     let service = service.map_request(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(Source(address));
         request
     });
     let mut builder = Builder::new(TokioExecutor::new());

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::apiserver::{Api, Parts, Service};
+use crate::audit::{AuditConfig, AuditError, AuditLog};
 use crate::housekeeping;
 use crate::pki::{Pki, PkiError, SecretKeys};
 use crate::registry::Registry;
@@ -44,6 +45,8 @@ pub struct Config {
     pub crds: Vec<Value>,
     /// Whether secrets are encrypted on disk.
     pub encrypt_secrets: bool,
+    /// Where every request is written down; nowhere when there is none.
+    pub audit: Option<AuditConfig>,
 }
 
 /// The control plane could not be opened or run.
@@ -66,6 +69,9 @@ pub enum OpenError {
     /// TLS.
     #[error("cannot set up TLS for the API: {0}")]
     Tls(String),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The port.
     #[error(
         "cannot listen on {address}: {source}; stop what uses the port, or set modules.controlPlane.port to another one"
@@ -86,6 +92,8 @@ pub struct ControlPlane {
     api: Arc<Api>,
     pki: Arc<Pki>,
     tasks: TaskSet,
+    /// Ends after everything that it tells about.
+    scribe: TaskSet,
     listener: TcpListener,
     address: SocketAddr,
     names: Vec<String>,
@@ -103,7 +111,7 @@ impl ControlPlane {
     /// # Errors
     /// When the state is in use, damaged or unreadable, or the port is taken; the text says what to do.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let Config { data_dir, address, port, names, crds, encrypt_secrets } = config;
+        let Config { data_dir, address, port, names, crds, encrypt_secrets, audit } = config;
         let asked = SocketAddr::new(address, port);
         // The port first: two control planes on one machine should not get as far as the state.
         let taken = |source| OpenError::Listen { address: asked, source };
@@ -112,6 +120,11 @@ impl ControlPlane {
         let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).await;
         made.map_err(|source| OpenError::Directory { path: data_dir.clone(), source })?;
         let tasks = TaskSet::new("controlplane");
+        let scribe = TaskSet::new("audit");
+        let audit = match audit {
+            Some(audit) => Some(AuditLog::open(audit, &scribe).await?),
+            None => None,
+        };
         let file = store::Config::new(data_dir.join(proto::backup::STORE_FILE));
         let pki = data_dir.join("pki");
         let keys = SecretKeys::load(&pki, encrypt_secrets)?;
@@ -127,6 +140,7 @@ impl ControlPlane {
             earlier_token_keys: pki.earlier_token_keys.clone(),
             static_tokens: pki.static_tokens.clone(),
             ca: pki.authority.pem().to_owned(),
+            audit,
             shutdown: tasks.token(),
         };
         let wrong_key =
@@ -135,7 +149,7 @@ impl ControlPlane {
         housekeeping::bootstrap(&api, address.port(), &crds).await?;
         housekeeping::start(&api, &tasks);
         let names = tls::names(names, address);
-        Ok(Self { api, pki, tasks, listener, address, names })
+        Ok(Self { api, pki, tasks, scribe, listener, address, names })
     }
 
     /// Where the server listens.
@@ -166,7 +180,7 @@ impl ControlPlane {
     /// # Errors
     /// When TLS cannot be set up.
     pub async fn run(self, token: CancellationToken) -> Result<(), OpenError> {
-        let Self { api, pki, tasks, listener, address, names } = self;
+        let Self { api, pki, tasks, scribe, listener, address, names } = self;
         let tls = tls::Tls::new(Arc::clone(&pki), names).map_err(OpenError::Tls)?;
         tasks.spawn("certificate", tasks::Restart::on_failure(), {
             let tls = tls.clone();
@@ -180,8 +194,9 @@ impl ControlPlane {
         let report = connections.shutdown(GRACE).await;
         drop(api);
         let rest = tasks.shutdown(GRACE).await;
-        if !(report.is_clean() && rest.is_clean()) {
-            tracing::warn!(?report, ?rest, "some tasks of the control plane had to be stopped");
+        let last = scribe.shutdown(GRACE).await;
+        if !(report.is_clean() && rest.is_clean() && last.is_clean()) {
+            tracing::warn!(?report, ?rest, ?last, "some tasks of the control plane had to be stopped");
         }
         Ok(())
     }

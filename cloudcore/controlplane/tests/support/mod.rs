@@ -112,6 +112,7 @@ pub fn config(dir: &std::path::Path) -> Config {
         names: Vec::new(),
         crds: Vec::new(),
         encrypt_secrets: false,
+        audit: None,
     }
 }
 

@@ -15,6 +15,6 @@ mod tokens;
 
 pub(crate) use escalation::everything;
 pub use identity::{Extra, Identity, Peer};
-pub(crate) use rbac::{allowed, granted, rules};
+pub(crate) use rbac::{allowed, granted, reason, rules};
 pub(crate) use rights::{Attributes, denial, selected};
 pub(crate) use tokens::{Bound, ISSUER, Named, ServiceAccountClaim, Tokens, Verified};

@@ -25,17 +25,68 @@ pub(crate) fn allowed(store: &Store, who: &Identity, what: Attributes<'_>) -> bo
         }
 }
 
-/// All rules that apply to the caller: those bound everywhere and, unless it is empty, in `namespace`.
-pub(crate) fn rules(store: &Store, who: &Identity, namespace: &str) -> Vec<Value> {
-    let mut found = Vec::new();
-    collect(store, who, "clusterrolebindings", None, &mut found);
+/// Why the caller may, in Kubernetes' words; empty when it needs no role to.
+pub(crate) fn reason(store: &Store, who: &Identity, what: Attributes<'_>) -> String {
+    if always_allowed(who, what) || who.node().is_some_and(|node| nodes::may(store, node, what)) {
+        return String::new();
+    }
+    let (namespace, covers_it): (&str, &dyn Fn(&Value) -> bool) = match what {
+        Attributes::Path { verb, path } => ("", &move |rule| covers_path(rule, verb, path)),
+        Attributes::Resource { namespace, .. } => (namespace, &|rule| covers(rule, what)),
+    };
+    let mut found = String::new();
+    let mut look = |binding: &Value, subject: &Value, rules: Vec<Value>| {
+        if found.is_empty() && rules.iter().any(covers_it) {
+            found = because(binding, subject);
+        }
+    };
+    visit(store, who, "clusterrolebindings", None, &mut look);
     if !namespace.is_empty() {
-        collect(store, who, "rolebindings", Some(namespace), &mut found);
+        visit(store, who, "rolebindings", Some(namespace), &mut look);
     }
     found
 }
 
-fn collect(store: &Store, who: &Identity, plural: &str, namespace: Option<&str>, found: &mut Vec<Value>) {
+fn because(binding: &Value, subject: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (name, namespace) = (text(&binding["metadata"]["name"]), text(&binding["metadata"]["namespace"]));
+    let (kind, name) = if namespace.is_empty() {
+        ("ClusterRoleBinding", name)
+    } else {
+        ("RoleBinding", format!("{name}/{namespace}"))
+    };
+    let role = &binding["roleRef"];
+    let who = match subject["namespace"].as_str().filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => format!("{}/{namespace}", text(&subject["name"])),
+        None => text(&subject["name"]),
+    };
+    format!(
+        "RBAC: allowed by {kind} {name:?} of {} {:?} to {} {who:?}",
+        text(&role["kind"]),
+        text(&role["name"]),
+        text(&subject["kind"]),
+    )
+}
+
+/// All rules that apply to the caller: those bound everywhere and, unless it is empty, in `namespace`.
+pub(crate) fn rules(store: &Store, who: &Identity, namespace: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut collect = |_: &Value, _: &Value, rules: Vec<Value>| found.extend(rules);
+    visit(store, who, "clusterrolebindings", None, &mut collect);
+    if !namespace.is_empty() {
+        visit(store, who, "rolebindings", Some(namespace), &mut collect);
+    }
+    found
+}
+
+/// Calls `see` with each binding of the caller, the subject that is the caller, and the rules of its role.
+fn visit(
+    store: &Store,
+    who: &Identity,
+    plural: &str,
+    namespace: Option<&str>,
+    see: &mut dyn FnMut(&Value, &Value, Vec<Value>),
+) {
     let collection = Collection::new(GROUP, plural);
     let query = ListQuery { collection: &collection, namespace, at: None, after: None, limit: 0 };
     // The newest state is always there.
@@ -43,11 +94,11 @@ fn collect(store: &Store, who: &Identity, plural: &str, namespace: Option<&str>,
     for (_, object) in page.objects {
         let binding = object.value();
         let within = namespace.unwrap_or_default();
-        if !list(&binding, "subjects").iter().any(|subject| is_subject(subject, who, within)) {
-            continue;
+        let mine = list(&binding, "subjects").iter().find(|subject| is_subject(subject, who, within));
+        if let Some(subject) = mine {
+            // A binding may be there before its role; until then it grants nothing.
+            see(&binding, subject, granted(store, &binding, within).unwrap_or_default());
         }
-        // A binding may be there before its role; until then it grants nothing.
-        found.extend(granted(store, &binding, within).unwrap_or_default());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -12,7 +12,6 @@ use crate::status::{Reason, Status};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
-const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Warnings that one answer may carry, and how long each may be: proxies refuse large headers.
 const WARNINGS: usize = 32;
 const WARNING_LENGTH: usize = 256;
@@ -23,9 +22,6 @@ fn plain(code: StatusCode, kind: HeaderValue, body: impl Into<Body>) -> Response
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, PRIVATE);
-    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
-        headers.insert(AUDIT_ID, id);
-    }
     response
 }
 

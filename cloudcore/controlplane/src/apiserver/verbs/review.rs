@@ -5,19 +5,20 @@ use serde_json::{Value, json};
 use crate::apiserver::Api;
 use crate::apiserver::auth::{Attributes, Identity, allowed, rules};
 use crate::apiserver::call::Call;
+use crate::apiserver::show::user_info;
 
 /// The question with its answer in `status`; none when `object` is not a question.
 pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
     let resource = &call.target.resource;
     let spec = &object["spec"];
     let status = match (resource.group.as_str(), resource.plural.as_str()) {
-        ("authentication.k8s.io", "selfsubjectreviews") => json!({"userInfo": user(&call.who)}),
+        ("authentication.k8s.io", "selfsubjectreviews") => json!({"userInfo": user_info(&call.who)}),
         ("authentication.k8s.io", "tokenreviews") => {
             let listed = spec["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
             let audiences: Vec<String> = listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
             match api.tokens.verify(spec["token"].as_str().unwrap_or_default(), &audiences) {
                 Some(seen) => {
-                    json!({"authenticated": true, "user": user(&seen.who), "audiences": seen.audiences})
+                    json!({"authenticated": true, "user": user_info(&seen.who), "audiences": seen.audiences})
                 }
                 None => json!({"user": {}, "error": "[invalid bearer token]"}),
             }
@@ -35,17 +36,6 @@ pub(super) fn answer(api: &Api, call: &Call, object: &Value) -> Option<Value> {
     answered["status"] = status;
     answered["metadata"] = json!({});
     Some(answered)
-}
-
-fn user(who: &Identity) -> Value {
-    let mut user = json!({"username": who.user, "groups": who.groups});
-    if !who.uid.is_empty() {
-        user["uid"] = json!(who.uid);
-    }
-    if !who.extra.is_empty() {
-        user["extra"] = json!(who.extra);
-    }
-    user
 }
 
 fn subject(spec: &Value) -> Identity {
