@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use cloudcore::app::App;
 use cloudcore::listen::bind;
-use controlplane::{Config as PlaneConfig, ControlPlane};
+use controlplane::{AuditConfig, Config as PlaneConfig, ControlPlane};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as KubeConfig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -143,12 +143,21 @@ async fn embedded(config: &CloudCore, tasks: &TaskSet) -> Result<Client> {
     let addresses = hub.advertise_address.iter().map(ToString::to_string);
     let names = addresses.chain(hub.dns_names.iter().filter(|name| !name.is_empty()).cloned()).collect();
     let crds = proto::crds::all()?.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    let audit = &plane.audit;
+    let audit = (!audit.path.as_os_str().is_empty()).then(|| AuditConfig {
+        path: audit.path.clone(),
+        policy: Some(audit.policy.clone()).filter(|path| !path.as_os_str().is_empty()),
+        max_bytes: u64::from(audit.max_size_mb) << 20,
+        max_files: audit.max_files,
+    });
     let settings = PlaneConfig {
         data_dir: plane.data_dir.clone(),
         address: plane.address,
         port: plane.port,
         names,
         crds,
+        encrypt_secrets: plane.encrypt_secrets,
+        audit,
     };
     // Whoever has the port is named here; the control plane itself takes it a moment later.
     let api = SocketAddr::new(plane.address, plane.port);

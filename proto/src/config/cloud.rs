@@ -96,6 +96,32 @@ pub struct ControlPlane {
     pub port: u16,
     /// Where the administrator's kubeconfig is written; 0600.
     pub admin_kube_config: PathBuf,
+    /// Whether secrets are encrypted in the database, with the keys in `pki/secrets.key` below the data directory. The first key is made
+    /// when there is none.
+    pub encrypt_secrets: bool,
+    /// Who asked the API for what.
+    pub audit: Audit,
+}
+
+/// The audit log of the embedded Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// The file that it is written to; empty is off.
+    pub path: PathBuf,
+    /// An `audit.k8s.io/v1` Policy; empty tells of every request without bodies.
+    pub policy: PathBuf,
+    /// Megabytes at which the file is put aside.
+    #[serde(rename = "maxSizeMB")]
+    pub max_size_mb: u32,
+    /// Files put aside that are kept.
+    pub max_files: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), policy: PathBuf::new(), max_size_mb: 100, max_files: 10 }
+    }
 }
 
 /// The link to the edges.
@@ -293,6 +319,8 @@ impl Default for CloudModules {
                 address: ANY,
                 port: 6443,
                 admin_kube_config: "/etc/kubeedge/admin.conf".into(),
+                encrypt_secrets: false,
+                audit: Audit::default(),
             },
             cloud_hub: CloudHub::default(),
             edge_controller: EdgeController { enable: true, node_update_frequency: Seconds(10) },
@@ -366,7 +394,11 @@ impl ConfigFile for CloudCore {
         "apiVersion",
         "kind",
         "kubeAPIConfig",
-        "modules.controlPlane",
+        "modules.controlPlane.enable",
+        "modules.controlPlane.dataDir",
+        "modules.controlPlane.address",
+        "modules.controlPlane.port",
+        "modules.controlPlane.adminKubeConfig",
         "modules.cloudHub.enable",
         "modules.cloudHub.advertiseAddress",
         "modules.cloudHub.dnsNames",
@@ -478,6 +510,20 @@ impl ConfigFile for CloudCore {
         }
         if !matches!(self.modules.iptables_manager.mode.as_str(), "internal" | "external") {
             return no("modules.iptablesManager.mode", "must be internal or external");
+        }
+        let audit = &self.modules.control_plane.audit;
+        let unset = |path: &PathBuf| path.as_os_str().is_empty();
+        if unset(&audit.path) && !unset(&audit.policy) {
+            return no(
+                "modules.controlPlane.audit.path",
+                "there is a policy but no log: write the file that the log goes to, or take the policy out",
+            );
+        }
+        if !(unset(&audit.path) || audit.path.is_absolute()) {
+            return no("modules.controlPlane.audit.path", "write the whole path, from / on");
+        }
+        if audit.max_size_mb == 0 {
+            return no("modules.controlPlane.audit.maxSizeMB", "a file must hold something: write 1 or more");
         }
         if self.embedded() && !self.modules.control_plane.enable {
             return no(
