@@ -64,6 +64,8 @@ impl Cloud {
                 .iter()
                 .map(|crd| serde_json::to_value(crd).expect("json"))
                 .collect(),
+            encrypt_secrets: false,
+            audit: None,
         });
         let plane = plane.await.expect("a control plane");
         let client = plane.client();
