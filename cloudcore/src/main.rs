@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use cloudcore::app::App;
 use cloudcore::listen::bind;
+use controllers::Settings;
 use controlplane::{AuditConfig, Config as PlaneConfig, ControlPlane};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as KubeConfig};
@@ -172,6 +173,9 @@ async fn embedded(config: &CloudCore, tasks: &TaskSet) -> Result<Client> {
         plane.admin_kube_config.display()
     );
     let client = opened.client();
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    let settings = Settings { host: host.unwrap_or_else(|_| "localhost".to_owned()), ..Settings::default() };
+    controllers::start(client.clone(), settings, tasks);
     tasks.spawn_once("controlplane", |stop| async move {
         if let Err(error) = opened.run(stop).await {
             tracing::error!("the embedded control plane failed: {error}");
@@ -218,8 +222,8 @@ fn raise_open_files() {
 fn log_to_stderr(verbosity: u8) {
     let level = match verbosity {
         0..=2 => "info",
-        3..=4 => "info,cloudcore=debug,controlplane=debug",
-        _ => "debug,cloudcore=trace,controlplane=trace",
+        3..=4 => "info,cloudcore=debug,controllers=debug,controlplane=debug",
+        _ => "debug,cloudcore=trace,controllers=trace,controlplane=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()

@@ -1,0 +1,282 @@
+//! Events, as `kubectl describe` lists them: counted when they repeat, and never in the way of the work that they tell of.
+//!
+//! A reconciliation hands an event to a bounded queue and goes on; one task writes. Source of the rules: Kubernetes v1.36
+//! `client-go/tools/record`: the same event again raises `count`, and an object may have 25 at once and one more every 5 minutes.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+use tasks::{Restart, TaskSet};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Events that wait to be written; more are dropped and counted.
+const WAITING: usize = 1000;
+/// Events whose repetitions are recognised (client-go: 4096).
+const REMEMBERED: usize = 4096;
+/// How many events one object may have at once, and after how many seconds it may have one more.
+const BURST: f64 = 25.0;
+const REFILL: f64 = 300.0;
+
+/// Starts here, and makes the recorders.
+#[derive(Clone)]
+pub(crate) struct Events {
+    queue: mpsc::Sender<Note>,
+}
+
+/// Records events in the name of a component.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    component: &'static str,
+    queue: mpsc::Sender<Note>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Severity {
+    Normal,
+    Warning,
+}
+
+struct Note {
+    component: &'static str,
+    about: ObjectReference,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+    at: Timestamp,
+}
+
+/// What makes two events the same.
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct Sameness {
+    component: &'static str,
+    uid: Option<String>,
+    object: (Option<String>, Option<String>, Option<String>),
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+}
+
+struct Written {
+    name: String,
+    count: i32,
+}
+
+/// A bucket of the rate limit: what is left, and when that was.
+struct Allowance {
+    left: f64,
+    at: Timestamp,
+}
+
+#[derive(Default)]
+struct Memory {
+    written: HashMap<Sameness, Written>,
+    allowances: HashMap<(&'static str, Option<String>), Allowance>,
+}
+
+// === impl Events ===
+
+impl Events {
+    /// Starts the writer on `tasks`.
+    pub(crate) fn start(client: Client, tasks: &TaskSet) -> Self {
+        let (queue, notes) = mpsc::channel(WAITING);
+        let notes = Arc::new(tokio::sync::Mutex::new(notes));
+        tasks.spawn("events", Restart::on_failure(), move |token| {
+            write(client.clone(), Arc::clone(&notes), token)
+        });
+        Self { queue }
+    }
+
+    pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
+        Recorder { component, queue: self.queue.clone() }
+    }
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Something went as it should.
+    pub(crate) fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.record(about.object_ref(&()), Severity::Normal, reason, message);
+    }
+
+    /// Something that a person may have to look at.
+    pub(crate) fn warning<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.record(about.object_ref(&()), Severity::Warning, reason, message);
+    }
+
+    fn record(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
+        let note = Note { component: self.component, about, severity, reason, message, at: Timestamp::now() };
+        if let Err(error) = self.queue.try_send(note) {
+            tracing::warn!(component = self.component, reason, %error, "an event was dropped");
+        }
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    fn allows(&mut self, note: &Note) -> bool {
+        if self.allowances.len() >= REMEMBERED {
+            self.allowances.retain(|_, allowance| (note.at.as_second() - allowance.at.as_second()) < 300);
+            if self.allowances.len() >= REMEMBERED {
+                self.allowances.clear();
+            }
+        }
+        let key = (note.component, note.about.uid.clone());
+        let allowance = self.allowances.entry(key).or_insert(Allowance { left: BURST, at: note.at });
+        let passed = note.at.duration_since(allowance.at).as_secs_f64().max(0.0);
+        allowance.left = (allowance.left + passed / REFILL).min(BURST);
+        allowance.at = note.at;
+        let allowed = allowance.left >= 1.0;
+        if allowed {
+            allowance.left -= 1.0;
+        }
+        allowed
+    }
+}
+
+impl Note {
+    fn sameness(&self) -> Sameness {
+        let about = &self.about;
+        Sameness {
+            component: self.component,
+            uid: about.uid.clone(),
+            object: (about.kind.clone(), about.namespace.clone(), about.name.clone()),
+            severity: self.severity,
+            reason: self.reason,
+            message: self.message.clone(),
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        // Events about cluster-scoped objects have to be somewhere.
+        self.about.namespace.as_deref().unwrap_or("default")
+    }
+
+    fn event(self) -> Event {
+        let namespace = self.namespace().to_owned();
+        let name = self.about.name.clone().unwrap_or_default();
+        let at = Time(self.at);
+        let kind = match self.severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
+        };
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{name}.{:016x}", self.at.as_nanosecond())),
+                namespace: Some(namespace),
+                ..ObjectMeta::default()
+            },
+            involved_object: self.about,
+            reason: Some(self.reason.to_owned()),
+            message: Some(self.message),
+            type_: Some(kind.to_owned()),
+            source: Some(EventSource { component: Some(self.component.to_owned()), host: None }),
+            reporting_component: Some(self.component.to_owned()),
+            count: Some(1),
+            first_timestamp: Some(at.clone()),
+            last_timestamp: Some(at),
+            ..Event::default()
+        }
+    }
+}
+
+async fn write(
+    client: Client,
+    notes: Arc<tokio::sync::Mutex<mpsc::Receiver<Note>>>,
+    token: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut notes = notes.lock().await;
+    let mut memory = Memory::default();
+    loop {
+        let note = tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            note = notes.recv() => note,
+        };
+        let Some(note) = note else { return Ok(()) };
+        if !memory.allows(&note) {
+            tracing::debug!(
+                component = note.component,
+                reason = note.reason,
+                "too many events about one object"
+            );
+            continue;
+        }
+        let (component, reason) = (note.component, note.reason);
+        if let Err(error) = publish(&client, &mut memory, note).await {
+            tracing::warn!(component, reason, %error, "an event cannot be written");
+        }
+    }
+}
+
+async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(), kube::Error> {
+    let api = Api::<Event>::namespaced(client.clone(), note.namespace());
+    let sameness = note.sameness();
+    if let Some(written) = memory.written.get_mut(&sameness) {
+        written.count += 1;
+        let patch = json!({"count": written.count, "lastTimestamp": Time(note.at)});
+        match api.patch(&written.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            // Events expire; then it is told anew.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => return result.map(|_| ()),
+        }
+    }
+    if memory.written.len() >= REMEMBERED {
+        memory.written.clear();
+    }
+    let event = note.event();
+    let name = event.metadata.name.clone().unwrap_or_default();
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => {
+            memory.written.insert(sameness, Written { name, count: 1 });
+            Ok(())
+        }
+        // A namespace that goes takes no more events.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(uid: &str, second: i64) -> Note {
+        Note {
+            component: "test",
+            about: ObjectReference { uid: Some(uid.to_owned()), ..ObjectReference::default() },
+            severity: Severity::Normal,
+            reason: "Tested",
+            message: String::new(),
+            at: Timestamp::from_second(second).unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_object_that_shouts_is_heard_25_times_and_then_every_5_minutes() {
+        let mut memory = Memory::default();
+        assert_eq!((0..100).filter(|_| memory.allows(&note("loud", 0))).count(), 25);
+        assert!(memory.allows(&note("quiet", 0)));
+        assert!(!memory.allows(&note("loud", 299)));
+        assert!(memory.allows(&note("loud", 301)));
+        assert!(!memory.allows(&note("loud", 302)));
+    }
+}

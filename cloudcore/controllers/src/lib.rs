@@ -1,0 +1,35 @@
+//! Kubernetes' controllers and scheduler, as clients of its API.
+//!
+//! Owns: what makes pods of Deployments and other workloads, binds them to nodes, notices nodes that went silent, and clears up
+//! after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `pods` and `run`.
+//! Every controller is level-triggered: it looks at the caches, does what is missing through the API, and can be killed
+//! anywhere. It may call: a [`kube::Client`] and nothing else, so it works the same beside any Kubernetes API. Called by:
+//! cloudcore, which starts it with the embedded control plane only, because a real cluster has its own.
+
+#![allow(dead_code, reason = "what all controllers share is here before the last of them")]
+
+mod cache;
+mod claim;
+mod context;
+mod error;
+mod events;
+mod pods;
+mod replicaset;
+mod run;
+mod status;
+mod writes;
+
+pub use context::Settings;
+
+use kube::Client;
+use tasks::TaskSet;
+
+use crate::context::Context;
+
+/// Starts all controllers and the scheduler on `tasks`. They run until `tasks` is cancelled.
+///
+/// While the API cannot be reached they wait and try again. Must be called within a tokio runtime.
+pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
+    let context = Context::start(client, settings, tasks);
+    replicaset::start(&context, tasks);
+}

@@ -1,0 +1,176 @@
+//! ReplicaSets: as many pods of one template as wanted.
+//!
+//! Owns: the pods of ReplicaSets and their status. Which pods to delete is [`rank`], what the status says is [`status`], both pure;
+//! here they are carried out. May call: the API, caches, `claim`, `pods::control`. Called by: the crate's `start`.
+//! Source: Kubernetes v1.36 `pkg/controller/replicaset`.
+
+mod rank;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::Controller;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use tasks::TaskSet;
+
+use self::status::Failure;
+use crate::cache::{Cache, is_going, uid_of};
+use crate::claim::{claim, controller_of};
+use crate::context::Context;
+use crate::error::Error;
+use crate::pods::control::{BURST, PodControl, from_template};
+use crate::pods::{is_active, is_finished, ready_since};
+use crate::run::run;
+use crate::status as api;
+use crate::writes::Writes;
+
+/// When to look again at a set whose last change is not in the caches yet.
+const SOON: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+struct Shell {
+    context: Context,
+    pods: PodControl,
+    statuses: Arc<Writes>,
+}
+
+/// Looks after all ReplicaSets, on `tasks`.
+pub(crate) fn start(context: &Context, tasks: &TaskSet) {
+    let recorder = context.recorder("replicaset-controller");
+    let pods = PodControl::new(context.client.clone(), recorder);
+    let shell = Shell { context: context.clone(), pods, statuses: Arc::default() };
+    let caches = Arc::clone(&context.caches);
+    let controller = move || {
+        let sets = caches.replica_sets.clone();
+        Controller::for_shared_stream(caches.replica_sets.changes(), caches.replica_sets.store())
+            .owns_shared_stream(caches.pods.changes())
+            .watches_shared_stream(caches.pods.changes(), move |pod| suitors(&sets, &pod))
+    };
+    run("replicasets", tasks, controller, move |set| reconcile(shell.clone(), set));
+}
+
+/// The sets that may adopt a pod without a controller.
+fn suitors(sets: &Cache<ReplicaSet>, pod: &Pod) -> Vec<ObjectRef<ReplicaSet>> {
+    if controller_of(pod).is_some() {
+        return Vec::new();
+    }
+    let namespace = pod.namespace().unwrap_or_default();
+    let fits = |set: &ReplicaSet| selector(set).is_ok_and(|selector| selector.matches(pod.labels()));
+    sets.within(&namespace, fits).iter().map(|set| ObjectRef::from_obj(&**set)).collect()
+}
+
+fn selector(set: &ReplicaSet) -> Result<Selector, Error> {
+    let selector = set.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+    Selector::try_from(selector).map_err(|error| Error::Object(format!("spec.selector: {error}")))
+}
+
+/// How many pods a set should have (the API's default: 1).
+pub(crate) fn wanted(set: &ReplicaSet) -> usize {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    usize::try_from(replicas).unwrap_or(0)
+}
+
+fn min_ready_seconds(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
+}
+
+async fn reconcile(shell: Shell, set: Arc<ReplicaSet>) -> Result<Action, Error> {
+    let caches = &shell.context.caches;
+    caches.pods.ready().await;
+    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, &caches.replica_sets) {
+        return Ok(Action::requeue(SOON));
+    }
+    // Read again: the set in hand may be older than what was just found to be seen.
+    let namespace = set.namespace().unwrap_or_default();
+    let Some(set) = caches.replica_sets.get(&namespace, &set.name_any()) else {
+        return Ok(Action::await_change());
+    };
+    let pods = shell.own_pods(&set).await?;
+    let (active, others): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| is_active(pod));
+    let outcome = if is_going(&*set) { Ok(()) } else { shell.manage(&set, &active).await };
+
+    let now = Timestamp::now();
+    let terminating = others.iter().filter(|pod| is_going(&***pod) && !is_finished(pod)).count();
+    let failure = outcome.as_ref().err();
+    let status =
+        status::status(&set, &active, terminating, failure.map(|(failure, error)| (*failure, error)), now);
+    if let Some(written) = api::write(&shell.context.client, &*set, &set.status, &status).await? {
+        shell.statuses.wrote(&*set, &written);
+    }
+    outcome.map_err(|(_, error)| error)?;
+    Ok(next_available(&active, min_ready_seconds(&set), now)
+        .map_or_else(Action::await_change, Action::requeue))
+}
+
+/// When the next pod will have been ready for long enough.
+fn next_available(active: &[Arc<Pod>], min_ready_seconds: i32, now: Timestamp) -> Option<Duration> {
+    let wait = active.iter().filter_map(|pod| {
+        let left = ready_since(pod)?.as_second() + i64::from(min_ready_seconds) - now.as_second();
+        u64::try_from(left).ok().filter(|left| *left > 0)
+    });
+    wait.min().map(Duration::from_secs)
+}
+
+impl Shell {
+    async fn own_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
+        let uid = uid_of(set);
+        let candidates = self.context.caches.pods.within(&set.namespace().unwrap_or_default(), |pod| {
+            controller_of(pod).map_or_else(|| !is_finished(pod), |owner| owner.uid == uid)
+        });
+        claim(&self.context.client, set, &selector(set)?, candidates).await
+    }
+
+    /// Makes what is missing or deletes what is too much.
+    async fn manage(&self, set: &ReplicaSet, active: &[Arc<Pod>]) -> Result<(), (Failure, Error)> {
+        let wanted = wanted(set);
+        if active.len() < wanted {
+            let Some(template) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
+                return Ok(());
+            };
+            let missing = (wanted - active.len()).min(BURST);
+            let pods = std::iter::repeat_with(|| from_template(set, template)).take(missing).collect();
+            return match self.pods.create(set, pods).await.error {
+                Some(error) => Err((Failure::Create, error)),
+                None => Ok(()),
+            };
+        }
+        let surplus = (active.len() - wanted).min(BURST);
+        if surplus == 0 {
+            return Ok(());
+        }
+        let first = rank::first_to_go(active, &self.related_by_node(set), Timestamp::now());
+        self.pods.delete(set, &first[..surplus]).await.map_err(|error| (Failure::Delete, error))
+    }
+
+    /// How many active pods of this set and of the sets with the same owner each node has.
+    fn related_by_node(&self, set: &ReplicaSet) -> HashMap<String, usize> {
+        let caches = &self.context.caches;
+        let namespace = set.namespace().unwrap_or_default();
+        let owner = controller_of(set).map(|owner| owner.uid.clone());
+        let siblings = caches.replica_sets.within(&namespace, |other| {
+            uid_of(other) == uid_of(set)
+                || owner.is_some() && controller_of(other).map(|owner| &owner.uid) == owner.as_ref()
+        });
+        let uids: Vec<String> = siblings.iter().map(|set| uid_of(&**set)).collect();
+        let mut nodes = HashMap::new();
+        caches
+            .pods
+            .within(&namespace, |pod| {
+                let related =
+                    is_active(pod) && controller_of(pod).is_some_and(|owner| uids.contains(&owner.uid));
+                related && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+            })
+            .iter()
+            .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
+            .for_each(|node| *nodes.entry(node).or_insert(0) += 1);
+        nodes
+    }
+}

@@ -1,0 +1,122 @@
+//! A fake: a node agent without containers. It registers its node, renews its lease, says that each pod bound to it runs and is ready,
+//! and finishes deletions at once. The controllers' rules do not depend on what runs in a pod; the end-to-end tests have real ones.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tasks::TaskSet;
+
+/// A running agent; dropping it silences the node.
+pub struct Agent {
+    pub name: String,
+    client: Client,
+    tasks: TaskSet,
+}
+
+impl Agent {
+    pub fn start(client: Client, name: &str) -> Self {
+        let tasks = TaskSet::new(format!("agent {name}"));
+        let (node, beat) = (name.to_owned(), client.clone());
+        tasks.spawn_once("beat", move |token| async move {
+            register(&beat, &node).await;
+            while !token.is_cancelled() {
+                heartbeat(&beat, &node).await;
+                tokio::select! {
+                    () = token.cancelled() => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                }
+            }
+        });
+        let (node, api) = (name.to_owned(), Api::<Pod>::all(client.clone()));
+        let kubelet = client.clone();
+        tasks.spawn_once("pods", move |token| async move {
+            let bound = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
+            let mut pods = std::pin::pin!(watcher(api, bound).default_backoff().applied_objects());
+            while let Some(pod) = tokio::select! { () = token.cancelled() => None, pod = pods.next() => pod }
+            {
+                if let Ok(pod) = pod {
+                    serve(&kubelet, &pod).await;
+                }
+            }
+        });
+        Self { name: name.to_owned(), client, tasks }
+    }
+
+    /// Falls silent, as a node does whose network is gone.
+    pub async fn stop(self) {
+        assert!(self.tasks.shutdown(Duration::from_secs(5)).await.is_clean());
+    }
+}
+
+async fn register(client: &Client, name: &str) {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            "node-role.kubernetes.io/edge": "",
+        }},
+    });
+    let node: Node = serde_json::from_value(node).unwrap();
+    match Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        result => drop(result.unwrap()),
+    }
+}
+
+async fn heartbeat(client: &Client, name: &str) {
+    let now = jiff::Timestamp::now();
+    let second = jiff::Timestamp::from_second(now.as_second()).unwrap();
+    let resources = json!({"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi", "pods": "110"});
+    let status = json!({"status": {
+        "capacity": resources, "allocatable": resources,
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready",
+            "lastHeartbeatTime": second.to_string(), "lastTransitionTime": second.to_string(),
+        }],
+    }});
+    let nodes = Api::<Node>::all(client.clone());
+    let _ = nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await;
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": format!("{now:.6}")},
+    });
+    let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
+    let _ = leases.patch(name, &PatchParams::apply("kubelet").force(), &Patch::Apply(lease)).await;
+}
+
+async fn serve(client: &Client, pod: &Pod) {
+    let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace().unwrap());
+    if pod.metadata.deletion_timestamp.is_some() {
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let _ = api.delete(&pod.name_any(), &now).await;
+        return;
+    }
+    let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    if phase != "Pending" && !phase.is_empty() {
+        return;
+    }
+    let second = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap().to_string();
+    let condition = |kind| json!({"type": kind, "status": "True", "lastTransitionTime": second});
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let containers: Vec<_> = containers
+        .iter()
+        .map(|container| {
+            json!({
+                "name": container.name, "image": container.image, "imageID": "", "ready": true, "started": true,
+                "restartCount": 0, "state": {"running": {"startedAt": second}},
+            })
+        })
+        .collect();
+    let conditions: Vec<_> = ["Initialized", "Ready", "ContainersReady"].map(condition).into();
+    let status = json!({"status": {
+        "phase": "Running", "startTime": second, "hostIP": "127.0.0.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
+        "conditions": conditions, "containerStatuses": containers,
+    }});
+    let _ = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status)).await;
+}
