@@ -11,8 +11,10 @@
 mod cache;
 mod claim;
 mod context;
+mod deployment;
 mod error;
 mod events;
+mod hash;
 mod pods;
 mod replicaset;
 mod run;
@@ -31,5 +33,6 @@ use crate::context::Context;
 /// While the API cannot be reached they wait and try again. Must be called within a tokio runtime.
 pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     let context = Context::start(client, settings, tasks);
+    deployment::start(&context, tasks);
     replicaset::start(&context, tasks);
 }

@@ -23,6 +23,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tasks::{Restart, TaskSet};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use changes::Changes;
@@ -49,6 +50,7 @@ pub(crate) struct Cache<K: Cached> {
 struct Shared<K: Cached> {
     queues: Mutex<Vec<Weak<Queue<K>>>>,
     revision: AtomicU64,
+    listed: watch::Sender<bool>,
 }
 
 // === impl Cache ===
@@ -65,7 +67,11 @@ impl<K: Cached> Cache<K> {
         let writer = Writer::default();
         let cache = Self {
             store: writer.as_reader(),
-            shared: Arc::new(Shared { queues: Mutex::default(), revision: AtomicU64::new(0) }),
+            shared: Arc::new(Shared {
+                queues: Mutex::default(),
+                revision: AtomicU64::new(0),
+                listed: watch::Sender::new(false),
+            }),
         };
         let (api, writer) = (Api::<K>::all(client.clone()), Arc::new(tokio::sync::Mutex::new(writer)));
         let shared = Arc::clone(&cache.shared);
@@ -81,10 +87,10 @@ impl<K: Cached> Cache<K> {
         self.store.clone()
     }
 
-    /// Whether the first list is here.
+    /// Waits until the first list is here. Kube's store has the like, but wakes only one of those who wait.
     pub(crate) async fn ready(&self) {
-        // The writer lives as long as the task set; when that ends, so does whoever waits here.
-        let _ = self.store.wait_until_ready().await;
+        // The sender lives as long as the cache, so there is no error.
+        let _ = self.shared.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// A namespaced object.
@@ -179,6 +185,7 @@ async fn reflect<K: Cached>(
                 gone.filter(|object| store.get(&ObjectRef::from_obj(&**object)).is_none())
                     .for_each(|object| shared.tell(&object));
                 store.state().iter().for_each(|object| shared.tell(object));
+                shared.listed.send_replace(true);
                 tracing::debug!(kind = %K::kind(&()), objects = store.len(), "listed");
             }
         }
