@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
 use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::cache::{Cached, is_going, uid_of};
+use crate::cache::{Cache, Cached, is_going, uid_of};
 use crate::error::Error;
 
 /// The reference by which `owner` controls an object.
@@ -56,6 +58,51 @@ fn verdict<O: Resource, K: Resource>(owner: &O, selector: &Selector, object: &K)
         None if fits && !is_going(object) && !is_going(owner) => Verdict::Adopt,
         None => Verdict::Ignore,
     }
+}
+
+/// Those of `owners` that may adopt `object`, because nobody controls it and their selector fits.
+pub(crate) fn suitors<O, K>(
+    owners: &Cache<O>,
+    object: &K,
+    selector: impl Fn(&O) -> Option<&LabelSelector>,
+) -> Vec<ObjectRef<O>>
+where
+    O: Cached + Resource<Scope = NamespaceResourceScope>,
+    K: Resource,
+{
+    if controller_of(object).is_some() {
+        return Vec::new();
+    }
+    let fits = |owner: &O| {
+        let selector = selector(owner).cloned().map(Selector::try_from);
+        selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(object.labels())))
+    };
+    let found = owners.within(&object.namespace().unwrap_or_default(), fits);
+    found.iter().map(|owner| ObjectRef::from_obj(&**owner)).collect()
+}
+
+/// What of `cache` the owner of `selector` controls from now on; see [`claim`].
+///
+/// # Errors
+/// Those of [`claim`], and a selector that cannot be read.
+pub(crate) async fn claim_from<O, K>(
+    client: &Client,
+    owner: &O,
+    selector: Option<&LabelSelector>,
+    cache: &Cache<K>,
+) -> Result<Vec<Arc<K>>, Error>
+where
+    O: Cached + Resource<Scope = NamespaceResourceScope>,
+    K: Cached + Resource<Scope = NamespaceResourceScope>,
+{
+    let selector = selector.cloned().unwrap_or_default();
+    let selector =
+        Selector::try_from(selector).map_err(|error| Error::Object(format!("spec.selector: {error}")))?;
+    let uid = uid_of(owner);
+    let candidates = cache.within(&owner.namespace().unwrap_or_default(), |object| {
+        controller_of(object).is_none_or(|controller| controller.uid == uid)
+    });
+    claim(client, owner, &selector, candidates).await
 }
 
 /// Those of `candidates`, which are of the owner's namespace, that `owner` controls from now on. Orphans that fit are adopted,

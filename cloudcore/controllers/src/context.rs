@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use tasks::TaskSet;
@@ -46,6 +46,7 @@ pub(crate) struct Caches {
     pub(crate) jobs: Cache<Job>,
     pub(crate) namespaces: Cache<Namespace>,
     pub(crate) nodes: Cache<Node>,
+    pub(crate) persistent_volume_claims: Cache<PersistentVolumeClaim>,
     pub(crate) pod_disruption_budgets: Cache<PodDisruptionBudget>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) replica_sets: Cache<ReplicaSet>,
@@ -64,6 +65,7 @@ impl Context {
             jobs: Cache::start(&client, tasks),
             namespaces: Cache::start(&client, tasks),
             nodes: Cache::start(&client, tasks),
+            persistent_volume_claims: Cache::start(&client, tasks),
             pod_disruption_budgets: Cache::start(&client, tasks),
             pods: Cache::start(&client, tasks),
             replica_sets: Cache::start(&client, tasks),

@@ -1,7 +1,8 @@
 //! Kubernetes' controllers and scheduler, as clients of its API.
 //!
 //! Owns: what makes pods of Deployments and other workloads, binds them to nodes, notices nodes that went silent, and clears up
-//! after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `pods` and `run`.
+//! after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `hash`, `history`,
+//! `pods`, `run`, `status` and `writes`.
 //! Every controller is level-triggered: it looks at the caches, does what is missing through the API, and can be killed
 //! anywhere. It may call: a [`kube::Client`] and nothing else, so it works the same beside any Kubernetes API. Called by:
 //! cloudcore, which starts it with the embedded control plane only, because a real cluster has its own.
@@ -11,10 +12,13 @@
 mod cache;
 mod claim;
 mod context;
+mod cronjob;
 mod deployment;
 mod error;
 mod events;
 mod hash;
+mod history;
+mod job;
 mod pods;
 mod replicaset;
 mod run;
@@ -33,6 +37,8 @@ use crate::context::Context;
 /// While the API cannot be reached they wait and try again. Must be called within a tokio runtime.
 pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     let context = Context::start(client, settings, tasks);
+    cronjob::start(&context, tasks);
     deployment::start(&context, tasks);
+    job::start(&context, tasks);
     replicaset::start(&context, tasks);
 }

@@ -89,10 +89,8 @@ impl PodControl {
     }
 
     async fn create_one<O: Owner>(&self, owner: &O, pod: Pod) -> Result<(), Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
-        match api.create(&PostParams::default(), &pod).await {
+        match self.make(owner, &pod).await {
             Ok(pod) => {
-                self.writes.wrote(owner, &pod);
                 self.recorder.normal(owner, "SuccessfulCreate", format!("Created pod: {}", pod.name_any()));
                 Ok(())
             }
@@ -105,6 +103,17 @@ impl PodControl {
         }
     }
 
+    /// Makes one pod and tells nobody.
+    ///
+    /// # Errors
+    /// What the API said.
+    pub(crate) async fn make<O: Owner>(&self, owner: &O, pod: &Pod) -> Result<Pod, kube::Error> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
+        let pod = api.create(&PostParams::default(), pod).await?;
+        self.writes.wrote(owner, &pod);
+        Ok(pod)
+    }
+
     /// Deletes pods; those that are gone already count as deleted.
     ///
     /// # Errors
@@ -115,21 +124,34 @@ impl PodControl {
     }
 
     async fn delete_one<O: Owner>(&self, owner: &O, pod: &Pod) -> Result<(), Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
-        let name = pod.name_any();
-        match api.delete(&name, &this_one(pod)).await {
-            Ok(deleted) => {
-                if let Some(pod) = deleted.left() {
-                    self.writes.wrote(owner, &pod);
-                }
-                self.recorder.normal(owner, "SuccessfulDelete", format!("Deleted pod: {name}"));
+        match self.remove(owner, pod).await {
+            Ok(true) => {
+                self.recorder.normal(owner, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Ok(false) => Ok(()),
             Err(error) => {
                 self.recorder.warning(owner, "FailedDelete", format!("Error deleting: {}", said(&error)));
                 Err(Error::api("delete a pod")(error))
             }
+        }
+    }
+
+    /// Deletes one pod and tells nobody; whether it was still there.
+    ///
+    /// # Errors
+    /// What the API said.
+    pub(crate) async fn remove<O: Owner>(&self, owner: &O, pod: &Pod) -> Result<bool, kube::Error> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
+        match api.delete(&pod.name_any(), &this_one(pod)).await {
+            Ok(deleted) => {
+                if let Some(pod) = deleted.left() {
+                    self.writes.wrote(owner, &pod);
+                }
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Pods, as every controller sees them: the questions that all ask, and in [`control`] how pods are made and deleted.
+//! Pods, as every controller sees them: the questions that all ask, in [`control`] how pods are made and deleted, and in [`rank`]
+//! which of them first.
 
 pub(crate) mod control;
+pub(crate) mod rank;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};

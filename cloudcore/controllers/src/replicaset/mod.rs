@@ -1,10 +1,9 @@
 //! ReplicaSets: as many pods of one template as wanted.
 //!
-//! Owns: the pods of ReplicaSets and their status. Which pods to delete is [`rank`], what the status says is [`status`], both pure;
-//! here they are carried out. May call: the API, caches, `claim`, `pods::control`. Called by: the crate's `start`.
+//! Owns: the pods of ReplicaSets and their status. What the status says is [`status`], which is pure;
+//! here they are carried out. May call: the API, caches, `claim`, `pods`. Called by: the crate's `start`.
 //! Source: Kubernetes v1.36 `pkg/controller/replicaset`.
 
-mod rank;
 mod status;
 
 use std::collections::HashMap;
@@ -15,18 +14,18 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::core::{Selector, SelectorExt};
+use kube::core::Selector;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use tasks::TaskSet;
 
 use self::status::Failure;
-use crate::cache::{Cache, is_going, uid_of};
-use crate::claim::{claim, controller_of};
+use crate::cache::{is_going, uid_of};
+use crate::claim::{claim, controller_of, suitors};
 use crate::context::Context;
 use crate::error::Error;
 use crate::pods::control::{BURST, PodControl, from_template};
+use crate::pods::rank;
 use crate::pods::{is_active, is_finished, ready_since};
 use crate::run::run;
 use crate::status as api;
@@ -52,19 +51,11 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
         let sets = caches.replica_sets.clone();
         Controller::for_shared_stream(caches.replica_sets.changes(), caches.replica_sets.store())
             .owns_shared_stream(caches.pods.changes())
-            .watches_shared_stream(caches.pods.changes(), move |pod| suitors(&sets, &pod))
+            .watches_shared_stream(caches.pods.changes(), move |pod| {
+                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| &spec.selector))
+            })
     };
     run("replicasets", tasks, controller, move |set| reconcile(shell.clone(), set));
-}
-
-/// The sets that may adopt a pod without a controller.
-fn suitors(sets: &Cache<ReplicaSet>, pod: &Pod) -> Vec<ObjectRef<ReplicaSet>> {
-    if controller_of(pod).is_some() {
-        return Vec::new();
-    }
-    let namespace = pod.namespace().unwrap_or_default();
-    let fits = |set: &ReplicaSet| selector(set).is_ok_and(|selector| selector.matches(pod.labels()));
-    sets.within(&namespace, fits).iter().map(|set| ObjectRef::from_obj(&**set)).collect()
 }
 
 fn selector(set: &ReplicaSet) -> Result<Selector, Error> {

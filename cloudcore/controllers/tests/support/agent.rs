@@ -1,5 +1,6 @@
 //! A fake: a node agent without containers. It registers its node, renews its lease, says that each pod bound to it runs and is ready,
-//! and finishes deletions at once. The controllers' rules do not depend on what runs in a pod; the end-to-end tests have real ones.
+//! and finishes deletions at once. A pod whose annotation [`EXIT`] has a number ends with it as its exit code. The controllers' rules
+//! do not depend on what runs in a pod; the end-to-end tests have real ones.
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tasks::TaskSet;
+
+/// Annotation of a pod, or of a template: with which code its containers exit, as soon as it is there.
+pub const EXIT: &str = "agent/exit";
 
 /// A running agent; dropping it silences the node.
 pub struct Agent {
@@ -98,24 +102,33 @@ async fn serve(client: &Client, pod: &Pod) {
         return;
     }
     let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-    if phase != "Pending" && !phase.is_empty() {
-        return;
-    }
+    let exit = pod.annotations().get(EXIT).map(|code| code.parse::<i32>().unwrap());
+    let next = match (phase.as_str(), exit) {
+        ("" | "Pending", None) => "Running",
+        ("" | "Pending" | "Running", Some(0)) => "Succeeded",
+        ("" | "Pending" | "Running", Some(_)) => "Failed",
+        _ => return,
+    };
+    let ready = if next == "Running" { "True" } else { "False" };
     let second = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap().to_string();
-    let condition = |kind| json!({"type": kind, "status": "True", "lastTransitionTime": second});
+    let condition = |kind| json!({"type": kind, "status": ready, "lastTransitionTime": second});
+    let state = exit.map_or_else(
+        || json!({"running": {"startedAt": second}}),
+        |code| json!({"terminated": {"exitCode": code, "startedAt": second, "finishedAt": second}}),
+    );
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let containers: Vec<_> = containers
         .iter()
         .map(|container| {
             json!({
-                "name": container.name, "image": container.image, "imageID": "", "ready": true, "started": true,
-                "restartCount": 0, "state": {"running": {"startedAt": second}},
+                "name": container.name, "image": container.image, "imageID": "", "ready": next == "Running",
+                "started": next == "Running", "restartCount": 0, "state": state,
             })
         })
         .collect();
     let conditions: Vec<_> = ["Initialized", "Ready", "ContainersReady"].map(condition).into();
     let status = json!({"status": {
-        "phase": "Running", "startTime": second, "hostIP": "127.0.0.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
+        "phase": next, "startTime": second, "hostIP": "127.0.0.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
         "conditions": conditions, "containerStatuses": containers,
     }});
     let _ = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status)).await;

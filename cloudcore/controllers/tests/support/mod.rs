@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 pub mod agent;
+pub mod binder;
 #[path = "../../../controlplane/tests/support/mod.rs"]
 pub mod cluster;
 
@@ -18,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Managed {
     pub cluster: Cluster,
     pub tasks: TaskSet,
+    binder: TaskSet,
 }
 
 impl Managed {
@@ -29,12 +31,22 @@ impl Managed {
         let cluster = Cluster::start().await;
         let tasks = TaskSet::new("controllers");
         controllers::start(cluster.client.clone(), settings, &tasks);
-        Self { cluster, tasks }
+        let binder = binder::start(&cluster.client);
+        Self { cluster, tasks, binder }
     }
 
     /// A node that runs every pod which is bound to it; see [`agent`].
     pub fn node(&self, name: &str) -> agent::Agent {
         agent::Agent::start(self.cluster.client.clone(), name)
+    }
+
+    /// The same, once it is registered and ready.
+    pub async fn binding_node(&self, name: &str) -> agent::Agent {
+        let (agent, path) = (self.node(name), format!("/api/v1/nodes/{name}"));
+        self.until(&path, "registered", |node| node["metadata"]["uid"].is_string()).await;
+        let ready = serde_json::json!({"spec": {"taints": null}});
+        self.cluster.patch("merge-patch+json", &path, ready).await;
+        agent
     }
 
     /// Ends the controllers and starts them again, as a restart of cloudcore does.

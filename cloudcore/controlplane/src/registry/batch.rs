@@ -1,4 +1,4 @@
-//! The group `batch`: jobs and cron jobs. Stored; their controllers come with the others.
+//! The group `batch`: jobs and cron jobs.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ pub(super) const KINDS: &[Descriptor] = &[
     },
 ];
 
+/// Names of jobs have 63 characters, 11 of them for a dash and the minute.
+const LONGEST_NAME: usize = 52;
 const JOB_RESTART: &[&str] = &["OnFailure", "Never"];
 
 fn default_job_spec(spec: Option<&mut Value>) {
@@ -42,7 +44,9 @@ fn default_job_spec(spec: Option<&mut Value>) {
         spec.default_to("completions", 1);
     }
     spec.default_to("parallelism", 1);
-    spec.default_to("backoffLimit", 6);
+    // With a limit for each index there is none for the whole.
+    let per_index = spec.has("/backoffLimitPerIndex");
+    spec.default_to("backoffLimit", if per_index { i32::MAX } else { 6 });
     spec.default_to("completionMode", "NonIndexed");
     spec.default_to("suspend", false);
     spec.default_to("podReplacementPolicy", "TerminatingOrFailed");
@@ -107,9 +111,15 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 fn validate_job_update(old: &Value, new: &Value, errors: &mut Errors) {
     let root = Path::Root;
     let spec = root.field("spec");
+    // An indexed job may grow and shrink if both numbers stay the same.
+    let is_elastic = new.text("/spec/completionMode") == "Indexed"
+        && new.pointer("/spec/completions") == new.pointer("/spec/parallelism");
     for field in ["selector", "template", "completions", "completionMode"] {
         let pointer = format!("/spec/{field}");
         let value = new.pointer(&pointer);
+        if field == "completions" && is_elastic {
+            continue;
+        }
         if old.pointer(&pointer) != value {
             errors.invalid(&spec.field(field), value.cloned().unwrap_or_default(), "field is immutable");
         }
@@ -138,6 +148,15 @@ fn validate_cron_job(job: &Value, errors: &mut Errors) {
         let found = schedule.split_whitespace().count();
         let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
         errors.invalid(&spec.field("schedule"), schedule, &detail);
+    }
+    let zone = job.text("/spec/timeZone");
+    if !zone.is_empty() && jiff::tz::TimeZone::get(zone).is_err() {
+        errors.invalid(&spec.field("timeZone"), zone, &format!("unknown time zone {zone}"));
+    }
+    let name = job.text("/metadata/name");
+    if name.len() > LONGEST_NAME {
+        let detail = format!("must be no more than {LONGEST_NAME} characters");
+        errors.invalid(&root.field("metadata").field("name"), name, &detail);
     }
     let policy = job.text("/spec/concurrencyPolicy");
     if !matches!(policy, "Allow" | "Forbid" | "Replace") {

@@ -78,7 +78,7 @@ pub(crate) const CRON_JOB: Printer = Printer::new(
             name(job),
             json!(job.text("/spec/schedule")),
             json!(or(job.text("/spec/timeZone"), NONE)),
-            json!(job.flag("/spec/suspend")),
+            json!(if job.flag("/spec/suspend") { "True" } else { "False" }),
             json!(job.list("/status/active").len()),
             json!(last),
             age(job, now),

@@ -14,6 +14,7 @@ pub(super) const DAEMON_SET: Descriptor = Descriptor {
     generations: true,
     default,
     prepare_create,
+    prepare_update,
     validate: super::validate_workload,
     validate_update: super::validate_selector_update,
     printer: table::DAEMON_SET,
@@ -35,9 +36,22 @@ fn default(set: &mut Value) {
     super::default_template(set);
 }
 
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Counts the changes of the template.
+fn prepare_update(old: &Value, new: &mut Value) {
+    let before = old.text(&format!("/metadata/annotations/{GENERATION}")).parse::<i64>().unwrap_or(1);
+    super::default_template(new);
+    let changed = old.pointer("/spec/template") != new.pointer("/spec/template");
+    let now = before.saturating_add(i64::from(changed)).to_string();
+    if let Some(annotations) = new.child("metadata").and_then(|meta| meta.child("annotations")) {
+        annotations.put(GENERATION, now);
+    }
+}
+
 fn prepare_create(set: &mut Value) {
     set.put("status", json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));
     if let Some(annotations) = set.child("metadata").and_then(|meta| meta.child("annotations")) {
-        annotations.default_to("deprecated.daemonset.template.generation", "1");
+        annotations.default_to(GENERATION, "1");
     }
 }

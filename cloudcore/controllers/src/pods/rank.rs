@@ -1,4 +1,4 @@
-//! Which pods to delete first when there are too many.
+//! Which pods of an owner to delete first when there are too many.
 //!
 //! Source: Kubernetes v1.36 `pkg/controller/controller_utils.go` (`ActivePodsWithRanks`). There, times of one magnitude are told apart
 //! by the uid before restarts are compared, which is no order; here the uid comes last.
@@ -19,7 +19,7 @@ const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 type Key = (bool, u8, bool, i32, Reverse<usize>, u32, Reverse<i32>, u32, String);
 
 /// `pods` in the order in which they should go. `related` says how many pods of the same owner each node has.
-pub(super) fn first_to_go(
+pub(crate) fn first_to_go(
     pods: &[Arc<Pod>],
     related: &HashMap<String, usize>,
     now: Timestamp,
