@@ -22,6 +22,7 @@ mod job;
 mod pods;
 mod replicaset;
 mod run;
+mod statefulset;
 mod status;
 mod writes;
 
@@ -41,4 +42,5 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     deployment::start(&context, tasks);
     job::start(&context, tasks);
     replicaset::start(&context, tasks);
+    statefulset::start(&context, tasks);
 }
