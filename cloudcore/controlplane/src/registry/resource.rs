@@ -232,7 +232,7 @@ impl Resource {
             }
             Behaviour::Custom(custom) => {
                 meta::validate(object, names::dns_subdomain, &mut errors);
-                custom.schema().validate(object, &mut errors);
+                custom.schema().validate(object, None, &mut errors);
             }
         }
         errors.into_vec()
@@ -251,7 +251,7 @@ impl Resource {
             }
             Behaviour::Custom(custom) => {
                 meta::validate(new, names::dns_subdomain, &mut errors);
-                custom.schema().validate(new, &mut errors);
+                custom.schema().validate(new, Some(old), &mut errors);
             }
         }
         errors.into_vec()
@@ -263,7 +263,7 @@ impl Resource {
         self.check_version(new, &mut errors);
         meta::validate_update(old, new, &mut errors);
         if let Behaviour::Custom(custom) = &self.behaviour {
-            custom.schema().validate(new, &mut errors);
+            custom.schema().validate(new, Some(old), &mut errors);
         }
         errors.into_vec()
     }

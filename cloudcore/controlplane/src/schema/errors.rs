@@ -60,6 +60,11 @@ impl Errors {
         self.0.is_empty()
     }
 
+    /// What is wrong so far.
+    pub fn iter(&self) -> impl Iterator<Item = &FieldError> {
+        self.0.iter()
+    }
+
     /// The list.
     pub fn into_vec(self) -> Vec<FieldError> {
         self.0

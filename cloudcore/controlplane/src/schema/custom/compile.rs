@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::cel::Rule;
 use super::pattern::Pattern;
 use super::{Additional, Kind, ListType, Rules, Schema};
 use crate::schema::Json;
@@ -10,7 +11,7 @@ impl Schema {
     /// Compiles `openAPIV3Schema`. What it does not understand it leaves out: `check_structural` has refused it before.
     pub fn compile(props: &Value) -> Self {
         let extension = |name: &str| props.get(name).and_then(Value::as_bool).unwrap_or_default();
-        Self {
+        let mut schema = Self {
             kind: kind(props.text("/type")),
             nullable: props.flag("/nullable"),
             preserve_unknown: extension("x-kubernetes-preserve-unknown-fields"),
@@ -32,7 +33,25 @@ impl Schema {
             list: list_type(props),
             atomic_map: props.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic"),
             rules: rules(props).map(Box::new),
-        }
+            validations: props
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(Rule::new)
+                .collect(),
+            has_rules: false,
+        };
+        schema.has_rules = schema.validations_here_or_below();
+        schema
+    }
+
+    fn validations_here_or_below(&self) -> bool {
+        let more = self.rules.iter().flat_map(|rules| &rules.all_of);
+        !self.validations.is_empty()
+            || self.properties.values().chain(more).any(|below| below.has_rules)
+            || self.items.iter().any(|below| below.has_rules)
+            || self.additional_schema().is_some_and(|below| below.has_rules)
     }
 }
 

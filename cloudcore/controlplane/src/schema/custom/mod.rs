@@ -1,8 +1,8 @@
 //! Structural schemas of custom resources: compiled once from a CRD, then used to prune, default and validate its objects.
 //!
-//! Semantics and messages are those of `apiextensions-apiserver`. `x-kubernetes-validations` (CEL) are kept in the CRD but not
-//! evaluated.
+//! Semantics and messages are those of `apiextensions-apiserver`. What a change leaves as it was is not judged anew (`validate`).
 
+mod cel;
 mod compile;
 mod defaults;
 mod formats;
@@ -80,6 +80,9 @@ pub struct Schema {
     list: ListType,
     atomic_map: bool,
     rules: Option<Box<Rules>>,
+    validations: Vec<cel::Rule>,
+    /// Whether there are `validations` here or below.
+    has_rules: bool,
 }
 
 /// Rules about values, as opposed to structure.

@@ -110,7 +110,7 @@ fn texts(rules: &Rules, text: &str, path: &Path<'_>, errors: &mut Errors) {
 
 fn combinations(rules: &Rules, value: &Value, path: &Path<'_>, errors: &mut Errors) {
     for schema in &rules.all_of {
-        schema.check(value, path, errors);
+        schema.check(value, None, path, errors);
     }
     let fitting = |schemas: &[super::Schema]| schemas.iter().filter(|schema| schema.accepts(value)).count();
     let mut wrong = |what: &str| {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::pattern;
+use super::{cel, pattern};
 use crate::schema::{Errors, Json, Path};
 
 /// Keywords of JSON schema that CRDs may not use.
@@ -78,6 +78,7 @@ fn level(schema: &Value, root: bool, depth: usize, path: &Path<'_>, errors: &mut
         errors.invalid(&path.field("pattern"), source, &detail);
     }
     list_type(schema, kind, path, errors);
+    cel::check(schema, root || extension("x-kubernetes-embedded-resource"), path, errors);
     let properties = path.field("properties");
     for (name, property) in schema.object("/properties").into_iter().flatten() {
         level(property, false, depth + 1, &properties.key(name), errors);

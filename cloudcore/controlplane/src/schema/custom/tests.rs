@@ -29,7 +29,7 @@ fn schema() -> Schema {
 
 fn wrong(object: &Value) -> Vec<String> {
     let mut errors = Errors::default();
-    schema().validate(object, &mut errors);
+    schema().validate(object, None, &mut errors);
     errors.into_vec().iter().map(ToString::to_string).collect()
 }
 
@@ -146,7 +146,8 @@ proptest! {
             schema.prune(&mut object);
             schema.apply_defaults(&mut object);
             let mut errors = Errors::default();
-            schema.validate(&object, &mut errors);
+            schema.validate(&object, None, &mut errors);
+            schema.validate(&object, Some(&Value::Null), &mut errors);
         }
         let mut errors = Errors::default();
         check_structural(&source, &Path::Root, &mut errors);

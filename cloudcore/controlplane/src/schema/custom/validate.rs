@@ -4,24 +4,40 @@ use serde_json::{Map, Value, json};
 
 use super::{Kind, Schema, lists, rules};
 use crate::schema::{Errors, Path};
-use crate::status::FieldError;
+use crate::status::{CauseReason, FieldError};
 
 const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// Said when the schema is broken in a way that makes rules pointless.
+const NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
 impl Schema {
-    /// Everything that is wrong with an object.
-    pub fn validate(&self, object: &Value, errors: &mut Errors) {
-        self.check(object, &Path::Root, errors);
+    /// Everything that is wrong with an object. What was the same in `old` may stay: a stricter schema does not make old objects
+    /// unchangeable.
+    pub fn validate(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let mut own = Errors::default();
+        self.check(object, old, &Path::Root, &mut own);
+        if self.has_rules {
+            if own.iter().any(|error| is_blocking(error.reason)) {
+                own.push(FieldError::invalid("<nil>", &Value::Null, NOT_CHECKED));
+            } else {
+                self.check_rules(object, old, &mut own);
+            }
+        }
+        errors.extend(own.into_vec());
     }
 
     /// Whether a value fits.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         let mut errors = Errors::default();
-        self.check(value, &Path::Root, &mut errors);
+        self.check(value, None, &Path::Root, &mut errors);
         errors.is_empty()
     }
 
-    pub(super) fn check(&self, value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    pub(super) fn check(&self, value: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut Errors) {
+        if old == Some(value) {
+            return;
+        }
         if value.is_null() && (self.nullable || (self.kind.is_none() && !self.int_or_string)) {
             return;
         }
@@ -37,11 +53,12 @@ impl Schema {
             rules::check(set, self.kind, value, path, errors);
         }
         match value {
-            Value::Object(map) => self.check_map(map, path, errors),
+            Value::Object(map) => self.check_map(map, old, path, errors),
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
                     for (index, item) in items.iter().enumerate() {
-                        schema.check(item, &path.index(index), errors);
+                        let before = old.and_then(|old| self.same_item(item, old.as_array()?));
+                        schema.check(item, before, &path.index(index), errors);
                     }
                 }
                 lists::check(self, items, path, errors);
@@ -50,7 +67,7 @@ impl Schema {
         }
     }
 
-    fn check_map(&self, map: &Map<String, Value>, path: &Path<'_>, errors: &mut Errors) {
+    fn check_map(&self, map: &Map<String, Value>, old: Option<&Value>, path: &Path<'_>, errors: &mut Errors) {
         for name in &self.required {
             if !map.contains_key(&**name) {
                 errors.required(&path.field(name), "");
@@ -64,13 +81,14 @@ impl Schema {
             }
         }
         for (key, value) in map {
+            let before = old.and_then(|old| old.get(key));
             if let Some(schema) = self.property(key) {
                 // The object's own metadata has rules of its own.
                 if !(path.is_root() && META.contains(&key.as_str()) && schema.is_bare()) {
-                    schema.check(value, &path.field(key), errors);
+                    schema.check(value, before, &path.field(key), errors);
                 }
             } else if let Some(schema) = self.additional_schema() {
-                schema.check(value, &path.field(key), errors);
+                schema.check(value, before, &path.field(key), errors);
             }
         }
     }
@@ -79,6 +97,18 @@ impl Schema {
     fn is_bare(&self) -> bool {
         self.properties.is_empty() && self.rules.is_none()
     }
+}
+
+/// Whether an error is about the shape of the object.
+fn is_blocking(reason: CauseReason) -> bool {
+    matches!(
+        reason,
+        CauseReason::NotSupported
+            | CauseReason::Required
+            | CauseReason::TooLong
+            | CauseReason::TooMany
+            | CauseReason::TypeInvalid
+    )
 }
 
 fn is_integer(value: &Value) -> bool {
