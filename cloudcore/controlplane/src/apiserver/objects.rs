@@ -127,10 +127,13 @@ impl Api {
         edit: impl FnMut(&Value) -> Result<Value, Status> + Send,
     ) -> Result<Shown, Status> {
         let shown = self.write(target, part, how, edit).await?;
-        if !how.dry_run {
-            self.after_write(target).await;
+        if how.dry_run {
+            return Ok(shown);
         }
-        Ok(shown)
+        self.after_write(target).await;
+        // The definition of a custom kind says at once what became of it.
+        let newest = if target.is_crd() { self.store.get(&target.id()) } else { None };
+        Ok(newest.map_or(shown, Shown::Stored))
     }
 
     /// The same without what follows from it.

@@ -13,7 +13,7 @@ use http::{Method, Request};
 
 use super::auth::{Attributes, Identity, Peer, allowed, denial, selected};
 use super::call::{Call, Target};
-use super::http::{Accept, Query, ResourcePath, text};
+use super::http::{Accept, Query, ResourcePath, text, with_warnings};
 use super::trail::Trail;
 use super::{Api, documents, limits, snapshot, subresources, verbs};
 use crate::status::{Reason, Status};
@@ -109,8 +109,10 @@ async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> R
     let target =
         Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default()).asked_by(&who);
     let call = Call { target, query, accept, headers: parts.headers, who };
+    let deprecated: Vec<String> =
+        call.target.resource.deprecation().map(ToOwned::to_owned).into_iter().collect();
     if verb == "watch" {
-        return verbs::watch(&api, call).await;
+        return verbs::watch(&api, call).await.map(|response| with_warnings(response, &deprecated));
     }
     let turn = api.limits.request(&call.who.user).await?;
     let body = trail.body(body).await?;
@@ -133,6 +135,7 @@ async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> R
     done.unwrap_or_else(|_| {
         Err(Status::new(Reason::Timeout, "the server could not finish the request in time"))
     })
+    .map(|response| with_warnings(response, &deprecated))
 }
 
 fn verb_of(method: &Method, is_collection: bool, watch: bool) -> Result<&'static str, Status> {

@@ -26,7 +26,7 @@ pub(crate) enum Shown {
 
 /// The document in the form of `resource`, without a copy where it is stored in that form.
 pub(super) fn json(resource: &Resource, object: &Object) -> Bytes {
-    if *object.index.api_version == resource.api_version() {
+    if is_as_stored(resource, object) {
         return object.json.clone();
     }
     // Serialising a `Value` into memory cannot fail; an empty document keeps this total.
@@ -36,10 +36,14 @@ pub(super) fn json(resource: &Resource, object: &Object) -> Bytes {
 /// The same, parsed.
 pub(crate) fn value(resource: &Resource, object: &Object) -> Value {
     let mut value = object.value();
-    if *object.index.api_version != resource.api_version() {
+    if !is_as_stored(resource, object) {
         resource.from_stored(&mut value);
     }
     value
+}
+
+fn is_as_stored(resource: &Resource, object: &Object) -> bool {
+    *object.index.api_version == resource.api_version() && !resource.completes_stored()
 }
 
 impl Shown {

@@ -33,10 +33,20 @@ impl Api {
     pub(crate) async fn sync_crd(&self, name: &str) {
         let _one_at_a_time = self.crds.lock().await;
         let Some(target) = definition(self, name) else { return };
-        let Some(stored) = self.store.get(&target.id()) else {
-            self.registry.remove_crd(name);
-            return;
-        };
+        if self.store.get(&target.id()).is_some() {
+            return self.install(&target).await;
+        }
+        self.registry.remove_crd(name);
+        // Somebody may have waited for its names.
+        for (key, crd) in all(self, &target, None) {
+            if !has_its_names(&crd) {
+                self.install(&target.named(&key.name)).await;
+            }
+        }
+    }
+
+    async fn install(&self, target: &Target) {
+        let Some(stored) = self.store.get(&target.id()) else { return };
         let status = self.registry.install_crd(&stored.value(), Timestamp::now());
         let said = |old: &Value| {
             let mut new = old.clone();
@@ -44,12 +54,21 @@ impl Api {
             Ok(new)
         };
         // Not through `modify`, which would come back here.
-        if let Err(status) = self.write(&target, Part::Whole, &Write::by_nobody(false), said).await
+        if let Err(status) = self.write(target, Part::Whole, &Write::by_nobody(false), said).await
             && status.reason != Reason::NotFound
         {
-            tracing::warn!(crd = name, "cannot write the status of a custom resource definition: {status}");
+            tracing::warn!(
+                crd = target.name,
+                "cannot write the status of a custom resource definition: {status}"
+            );
         }
     }
+}
+
+fn has_its_names(crd: &Value) -> bool {
+    let conditions = crd["status"]["conditions"].as_array();
+    conditions
+        .is_some_and(|all| all.iter().any(|one| one["type"] == "NamesAccepted" && one["status"] == "True"))
 }
 
 /// One round: asks all objects to go, and lets the definition go when none is left.

@@ -8,7 +8,7 @@ use super::descriptor::{ALL_VERBS, SCALE, STATUS};
 use super::resource::{Behaviour, Resource};
 use crate::schema::custom::Schema;
 use crate::schema::types::{DecodeError, StructId, Types};
-use crate::schema::{Json, Path, Shape};
+use crate::schema::{Errors, Json, Path, Shape};
 use crate::table::CustomColumn;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -30,6 +30,8 @@ pub(crate) struct CustomKind {
     /// The schema as it was written, for OpenAPI; as text, because it is seldom read.
     source: Box<str>,
     has_defaults: bool,
+    /// What users of a deprecated version are told.
+    deprecation: Option<Box<str>>,
     pub(crate) has_status: bool,
     pub(crate) scale: Option<ScalePaths>,
     pub(crate) columns: Vec<CustomColumn>,
@@ -65,6 +67,13 @@ fn resource(crd: &Value, version: &Value, types: &Arc<Types>, meta: StructId) ->
     let custom = CustomKind {
         schema: source.map_or_else(Schema::anything, Schema::compile),
         has_defaults: text.contains("\"default\":"),
+        deprecation: version.flag("/deprecated").then(|| {
+            let own = version.text("/deprecationWarning");
+            if !own.is_empty() {
+                return own.into();
+            }
+            format!("{}/{} {kind} is deprecated", crd.text("/spec/group"), version.text("/name")).into()
+        }),
         source: text.into(),
         has_status,
         scale,
@@ -83,7 +92,12 @@ fn resource(crd: &Value, version: &Value, types: &Arc<Types>, meta: StructId) ->
         short_names: list("/spec/names/shortNames"),
         categories: list("/spec/names/categories"),
         namespaced: crd.text("/spec/scope") == "Namespaced",
-        verbs: ALL_VERBS.to_vec(),
+        // Nothing new while the definition goes.
+        verbs: ALL_VERBS
+            .iter()
+            .filter(|verb| **verb != "create" || !crd.has("/metadata/deletionTimestamp"))
+            .copied()
+            .collect(),
         subresources,
         create_on_update: false,
         unconditional_update: false,
@@ -108,9 +122,17 @@ impl CustomKind {
     }
 
     pub(super) fn default(&self, object: &mut Value) {
-        if self.has_defaults {
-            self.schema.apply_defaults(object);
-        }
+        self.schema.apply_defaults(object);
+    }
+
+    /// Whether what was stored under an older definition may lack something.
+    pub(super) fn has_defaults(&self) -> bool {
+        self.has_defaults
+    }
+
+    /// What users of this version are told, if it is deprecated.
+    pub(super) fn deprecation(&self) -> Option<&str> {
+        self.deprecation.as_deref()
     }
 
     /// The built-in types.
@@ -120,6 +142,13 @@ impl CustomKind {
 
     pub(super) fn shape(&self) -> Shape<'_> {
         Shape::CustomResource(&self.schema, &self.types, self.meta)
+    }
+
+    /// Everything that is wrong with a change. What the definition no longer knows of the old object is no change.
+    pub(super) fn validate_update(&self, old: &Value, new: &Value, errors: &mut Errors) {
+        let mut old = old.clone();
+        self.schema.prune(&mut old);
+        self.schema.validate(new, Some(&old), errors);
     }
 
     pub(super) fn schema(&self) -> &Schema {

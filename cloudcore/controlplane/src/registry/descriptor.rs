@@ -67,6 +67,8 @@ pub struct Descriptor {
     pub create_on_update: bool,
     /// Whether PUT without a resource version is accepted.
     pub unconditional_update: bool,
+    /// What its users are told, if it is deprecated.
+    pub deprecation: Option<&'static str>,
     /// Where it is stored when that is not its own group and plural.
     pub stored_as: Option<(&'static str, &'static str)>,
     /// The form of its names.
@@ -132,6 +134,7 @@ impl Descriptor {
             keeps_status_on_create: false,
             create_on_update: false,
             unconditional_update: true,
+            deprecation: None,
             stored_as: None,
             name: names::dns_subdomain,
             schema: schema_of::<T>,

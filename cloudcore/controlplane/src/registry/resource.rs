@@ -129,6 +129,19 @@ impl Resource {
         }
     }
 
+    /// Whether a stored document in this resource's form must still go through `from_stored`.
+    pub(crate) fn completes_stored(&self) -> bool {
+        self.custom().is_some_and(CustomKind::has_defaults)
+    }
+
+    /// What users of a deprecated kind or version are told with every answer.
+    pub(crate) fn deprecation(&self) -> Option<&str> {
+        match &self.behaviour {
+            Behaviour::BuiltIn { descriptor, .. } => descriptor.deprecation,
+            Behaviour::Custom(custom) => custom.deprecation(),
+        }
+    }
+
     /// Refuses wrong types, drops unknown fields and nulls; returns the paths of the unknown fields.
     /// The text of the error goes behind `Pod in version "v1" cannot be handled as a Pod: `.
     pub fn decode(&self, object: &mut Value) -> Result<Vec<String>, DecodeError> {
@@ -251,7 +264,7 @@ impl Resource {
             }
             Behaviour::Custom(custom) => {
                 meta::validate(new, names::dns_subdomain, &mut errors);
-                custom.schema().validate(new, Some(old), &mut errors);
+                custom.validate_update(old, new, &mut errors);
             }
         }
         errors.into_vec()
@@ -263,7 +276,7 @@ impl Resource {
         self.check_version(new, &mut errors);
         meta::validate_update(old, new, &mut errors);
         if let Behaviour::Custom(custom) = &self.behaviour {
-            custom.schema().validate(new, Some(old), &mut errors);
+            custom.validate_update(old, new, &mut errors);
         }
         errors.into_vec()
     }
@@ -331,6 +344,11 @@ impl Resource {
     /// Whether a CRD defines it.
     pub fn is_custom(&self) -> bool {
         matches!(self.behaviour, Behaviour::Custom(_))
+    }
+
+    /// The fields that a CRD makes selectable, as dotted paths; those of built-in kinds are in the index.
+    pub(crate) fn own_fields(&self) -> &[String] {
+        if self.is_custom() { &self.fields } else { &[] }
     }
 
     /// Where a custom resource keeps its replicas, if it can be scaled.

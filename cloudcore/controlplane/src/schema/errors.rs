@@ -45,6 +45,11 @@ impl Errors {
         self.push(FieldError::forbidden(path, detail));
     }
 
+    /// `Too many: 3: must have at most 2 items`
+    pub fn too_many(&mut self, path: &Path<'_>, actual: usize, max: usize) {
+        self.push(FieldError::too_many(path, actual, max));
+    }
+
     /// `Not found: "x"`
     pub fn not_found(&mut self, path: &Path<'_>, value: impl Into<Value>) {
         self.push(FieldError::not_found(path, &value.into()));

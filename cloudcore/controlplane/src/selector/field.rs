@@ -1,14 +1,20 @@
 //! `metadata.name=x,spec.nodeName!=y`
 
+use std::cell::LazyCell;
+
+use serde_json::Value;
+
 use super::SelectorError;
 use super::index::{Index, selectable};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Field {
     Name,
     Namespace,
     /// Place in `selectable`.
     Indexed(usize),
+    /// Names from the root of the document, which must be read for it.
+    Document(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +29,19 @@ struct Term {
 pub struct FieldSelector(Vec<Term>);
 
 impl FieldSelector {
-    /// Parses `text` for a collection.
+    /// Parses `text` for a collection of a built-in kind.
     ///
     /// # Errors
     /// When it is not a selector, or names a field that the collection cannot be selected by.
     pub fn parse(text: &str, collection: &str) -> Result<Self, SelectorError> {
+        Self::parse_with(text, collection, &[])
+    }
+
+    /// The same where the kind has selectable fields of its own, as dotted paths.
+    ///
+    /// # Errors
+    /// When it is not a selector, or names a field that the collection cannot be selected by.
+    pub fn parse_with(text: &str, collection: &str, own: &[String]) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split(text) {
             if part.is_empty() {
@@ -36,7 +50,12 @@ impl FieldSelector {
             let wrong = || SelectorError::Field(text.to_owned(), part.to_owned());
             let (name, equal, value) = operator(part).ok_or_else(wrong)?;
             let value = unescape(value).ok_or_else(wrong)?;
-            terms.push(Term { field: resolve(name, collection)?, equal, value });
+            let field = if own.iter().any(|path| path == name) {
+                Field::Document(name.split('.').map(ToOwned::to_owned).collect())
+            } else {
+                resolve(name, collection, own)?
+            };
+            terms.push(Term { field, equal, value });
         }
         Ok(Self(terms))
     }
@@ -46,20 +65,34 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
-    /// Whether an object with this index is selected.
+    /// Whether an object with this index is selected; fields that are not in the index count as empty.
     pub fn matches(&self, index: &Index) -> bool {
+        self.matches_document(index, || Value::Null)
+    }
+
+    /// Whether an object is selected. Its document is only read if the selector asks for more than the index has.
+    pub fn matches_document(&self, index: &Index, document: impl Fn() -> Value) -> bool {
+        let document = LazyCell::new(document);
         self.0.iter().all(|term| {
-            let value = match term.field {
-                Field::Name => &*index.name,
-                Field::Namespace => &*index.namespace,
-                Field::Indexed(at) => index.field(at),
+            let equal = match &term.field {
+                Field::Name => *index.name == *term.value,
+                Field::Namespace => *index.namespace == *term.value,
+                Field::Indexed(at) => index.field(*at) == term.value,
+                Field::Document(path) => {
+                    let found = path.iter().fold(&*document, |value, key| &value[key]);
+                    match found {
+                        Value::Null => term.value.is_empty(),
+                        Value::String(text) => *text == term.value,
+                        other => other.to_string() == term.value,
+                    }
+                }
             };
-            (value == term.value) == term.equal
+            equal == term.equal
         })
     }
 }
 
-fn resolve(name: &str, collection: &str) -> Result<Field, SelectorError> {
+fn resolve(name: &str, collection: &str, own: &[String]) -> Result<Field, SelectorError> {
     let indexed = selectable(collection);
     let name = match (collection, name) {
         (_, "metadata.name") => return Ok(Field::Name),
@@ -80,7 +113,7 @@ fn resolve(name: &str, collection: &str) -> Result<Field, SelectorError> {
     };
     match indexed.iter().position(|path| *path == name) {
         Some(at) => Ok(Field::Indexed(at)),
-        None if indexed.is_empty() => Err(SelectorError::Unknown(name.to_owned())),
+        None if indexed.is_empty() && own.is_empty() => Err(SelectorError::Unknown(name.to_owned())),
         None => Err(SelectorError::Unsupported(name.to_owned())),
     }
 }

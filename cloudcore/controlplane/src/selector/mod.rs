@@ -6,6 +6,8 @@ mod field;
 mod index;
 mod label;
 
+use serde_json::Value;
+
 pub use field::FieldSelector;
 pub use index::Index;
 pub use label::LabelSelector;
@@ -45,5 +47,10 @@ impl Selector {
     /// Whether an object with this index is selected.
     pub fn matches(&self, index: &Index) -> bool {
         self.labels.matches(index) && self.fields.matches(index)
+    }
+
+    /// Whether an object is selected. Its document is only read if the index does not say enough.
+    pub fn matches_document(&self, index: &Index, document: impl Fn() -> Value) -> bool {
+        self.labels.matches(index) && self.fields.matches_document(index, document)
     }
 }

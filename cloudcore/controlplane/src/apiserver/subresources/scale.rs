@@ -9,15 +9,18 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{PatchBody, decode, json_value, read};
 use crate::apiserver::objects::Part;
+use crate::apiserver::show::value;
 use crate::apiserver::write::Write;
 use crate::patch::{self, PatchType};
+use crate::registry::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
 
 pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Result<Response, Status> {
     if verb == "get" {
         let object = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?;
-        return Ok(json_value(StatusCode::OK, &scale_of(&object.value()), call.accept));
+        let object = value(&call.target.resource, &object);
+        return Ok(json_value(StatusCode::OK, &scale_of(&call.target.resource, &object), call.accept));
     }
     let body = read(body).await?;
     let patch = match PatchBody::of(&call.headers) {
@@ -41,9 +44,8 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
     let resource = &call.target.resource;
     let scaled = |old: &Value| {
         let scale = match patch {
-            Some(kind) => {
-                patch::apply(kind, resource, &scale_of(old), &body).map_err(|error| error.status())?
-            }
+            Some(kind) => patch::apply(kind, resource, &scale_of(resource, old), &body)
+                .map_err(|error| error.status())?,
             None => sent.clone(),
         };
         let replicas = match &scale["spec"]["replicas"] {
@@ -59,7 +61,7 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
             }
         };
         let mut new = old.clone();
-        new["spec"]["replicas"] = json!(replicas);
+        put(&mut new, paths(resource).spec, json!(replicas));
         for key in ["resourceVersion", "uid"] {
             if let Some(text) = scale["metadata"][key].as_str().filter(|text| !text.is_empty()) {
                 new["metadata"][key] = json!(text);
@@ -68,10 +70,52 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
         Ok(new)
     };
     let shown = api.modify(&call.target, Part::Main, &how, scaled).await?;
-    Ok(json_value(StatusCode::OK, &scale_of(&shown.into_value(resource)), call.accept))
+    Ok(json_value(StatusCode::OK, &scale_of(resource, &shown.into_value(resource)), call.accept))
 }
 
-fn scale_of(object: &Value) -> Value {
+/// Where an object keeps what a scale shows, as dotted paths.
+struct Paths<'r> {
+    spec: &'r str,
+    status: &'r str,
+    /// Of the selector in text form; built-in kinds have it in another one.
+    selector: Option<&'r str>,
+}
+
+fn paths(resource: &Resource) -> Paths<'_> {
+    resource.scale_paths().map_or(
+        Paths { spec: ".spec.replicas", status: ".status.replicas", selector: None },
+        |own| Paths {
+            spec: &own.spec_replicas,
+            status: &own.status_replicas,
+            selector: Some(own.label_selector.as_deref().unwrap_or_default()),
+        },
+    )
+}
+
+fn at<'o>(object: &'o Value, path: &str) -> &'o Value {
+    path.split('.').filter(|name| !name.is_empty()).fold(object, |value, name| &value[name])
+}
+
+/// Puts a value at a path, through objects that are made on the way. What is no object stays as it is: validation refuses it.
+fn put(object: &mut Value, path: &str, value: Value) {
+    let mut here = object;
+    for name in path.split('.').filter(|name| !name.is_empty()) {
+        if here.is_null() {
+            *here = json!({});
+        }
+        let Some(map) = here.as_object_mut() else { return };
+        here = map.entry(name).or_insert(Value::Null);
+    }
+    *here = value;
+}
+
+fn scale_of(resource: &Resource, object: &Value) -> Value {
+    let paths = paths(resource);
+    let selector = match paths.selector {
+        Some("") => json!(""),
+        Some(path) => json!(at(object, path).as_str().unwrap_or_default()),
+        None => json!(LabelSelector::notation(&object["spec"]["selector"])),
+    };
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(key) {
@@ -80,8 +124,8 @@ fn scale_of(object: &Value) -> Value {
     }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": LabelSelector::notation(&object["spec"]["selector"])},
+        "spec": {"replicas": at(object, paths.spec).as_i64().unwrap_or(0)},
+        "status": {"replicas": at(object, paths.status).as_i64().unwrap_or(0), "selector": selector},
     })
 }
 
@@ -95,7 +139,8 @@ mod tests {
             "metadata": {"name": "web", "namespace": "default", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"}},
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}},
         });
-        let scale = scale_of(&deployment);
+        let registry = crate::registry::Registry::new();
+        let scale = scale_of(&registry.resolve("apps", "v1", "deployments").unwrap(), &deployment);
         assert_eq!(scale["status"], json!({"replicas": 0, "selector": "app=web,t in (a,b)"}));
         assert_eq!(
             scale["metadata"],

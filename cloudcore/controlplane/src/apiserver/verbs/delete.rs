@@ -50,7 +50,7 @@ pub(in crate::apiserver) async fn delete_collection(
     };
     let page = api
         .store
-        .list(&query, |object| selector.matches(&object.index))
+        .list(&query, |object| selector.matches_document(&object.index, || object.value()))
         .map_err(|gone| Status::expired(gone.to_string()))?;
     let mut items = Vec::new();
     for (key, object) in page.objects {

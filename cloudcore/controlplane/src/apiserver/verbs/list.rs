@@ -128,7 +128,7 @@ pub(in crate::apiserver) async fn list(api: &Api, call: &Call) -> Result<Respons
         after: after.as_ref(),
         limit,
     };
-    let page = api.store.list(&query, |object| selector.matches(&object.index)).map_err(|gone| match after {
+    let page = api.store.list(&query, |object| selector.matches_document(&object.index, || object.value())).map_err(|gone| match after {
         Some(_) => Status::expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
         ),

@@ -48,8 +48,12 @@ fn selector(call: &Call) -> Result<Selector, Status> {
     let collection = call.target.collection.as_str();
     Ok(Selector {
         labels: LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default()).map_err(bad)?,
-        fields: FieldSelector::parse(call.query.get("fieldSelector").unwrap_or_default(), collection)
-            .map_err(bad)?,
+        fields: FieldSelector::parse_with(
+            call.query.get("fieldSelector").unwrap_or_default(),
+            collection,
+            call.target.resource.own_fields(),
+        )
+        .map_err(bad)?,
     })
 }
 

@@ -56,7 +56,9 @@ pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Respons
                 after: None,
                 limit: 0,
             };
-            let page = api.store.list(&query, |object| out.selector.matches(&object.index));
+            let page = api
+                .store
+                .list(&query, |object| out.selector.matches_document(&object.index, || object.value()));
             let page = page.map_err(|gone| Status::expired(gone.to_string()))?;
             let objects: Vec<_> = page.objects.into_iter().map(|(_, object)| object).collect();
             initial = Initial { objects: objects.into_iter(), end: bookmark.then_some(page.revision) };
@@ -212,7 +214,7 @@ fn put(lines: &mut BytesMut, kind: &str, object: &[u8]) {
 impl Out {
     fn matches(&self, object: &Object) -> bool {
         self.call.within().is_none_or(|namespace| *object.index.namespace == *namespace)
-            && self.selector.matches(&object.index)
+            && self.selector.matches_document(&object.index, || object.value())
     }
 
     fn event(&mut self, lines: &mut BytesMut, event: &Event) {

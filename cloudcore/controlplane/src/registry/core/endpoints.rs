@@ -10,6 +10,7 @@ use crate::table;
 pub(super) const ENDPOINTS: Descriptor = Descriptor {
     short_names: &["ep"],
     create_on_update: true,
+    deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     default,
     printer: table::ENDPOINTS,
     ..Descriptor::of::<Endpoints>()

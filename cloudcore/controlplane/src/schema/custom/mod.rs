@@ -7,6 +7,7 @@ mod compile;
 mod defaults;
 mod formats;
 mod lists;
+mod nested;
 mod pattern;
 mod prune;
 mod rules;
@@ -110,6 +111,12 @@ struct Rules {
 }
 
 impl Schema {
+    /// The schema of an object that has a value of this one under `v`.
+    fn alone(&self) -> Self {
+        let properties = BTreeMap::from([("v".into(), self.clone())]);
+        Self { kind: Some(Kind::Object), properties, ..Self::default() }
+    }
+
     /// A schema that keeps everything and refuses nothing.
     pub fn anything() -> Self {
         Self { kind: Some(Kind::Object), preserve_unknown: true, ..Self::default() }

@@ -13,7 +13,7 @@ fn schema(rules: Value) -> Value {
         "tags": {"type": "array", "items": {"type": "string"}},
         "map": {"type": "object", "additionalProperties": {"type": "integer"}},
         "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"], "items": {
-            "type": "object", "properties": {"id": {"type": "string"}, "size": {"type": "string",
+            "type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "size": {"type": "string",
                 "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "size is immutable"}]}}}}
     }}}})
 }

@@ -1,13 +1,13 @@
-//! The group `apiextensions.k8s.io`: definitions of custom resources, and what a good one looks like.
+//! The group `apiextensions.k8s.io`: definitions of custom resources, and what a good one looks like. `versions` has the rules for
+//! each version.
 
-use std::collections::BTreeSet;
+mod versions;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
 use super::descriptor::{Descriptor, STATUS};
 use super::names;
-use crate::schema::custom::check_structural;
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
@@ -24,7 +24,6 @@ pub(super) const KINDS: &[Descriptor] = &[Descriptor {
     ..Descriptor::of::<CustomResourceDefinition>()
 }];
 
-const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
 const APPROVED: &str = "api-approved.kubernetes.io";
 
 fn default(crd: &mut Value) {
@@ -73,7 +72,24 @@ fn validate(crd: &Value, errors: &mut Errors) {
         errors.invalid(&spec.field("preserveUnknownFields"), true, "must be false");
     }
     validate_names(crd, &spec.field("names"), errors);
-    validate_versions(crd, &spec.field("versions"), errors);
+    versions::validate(crd, &spec.field("versions"), errors);
+    conversion(crd, &spec.field("conversion"), errors);
+}
+
+/// Versions differ in their `apiVersion` alone. A webhook would have to be asked with every read.
+fn conversion(crd: &Value, path: &Path<'_>, errors: &mut Errors) {
+    match crd.text("/spec/conversion/strategy") {
+        "" => errors.required(&path.field("strategy"), ""),
+        "None" if crd.has("/spec/conversion/webhook") => {
+            errors.forbidden(&path.field("webhook"), "should not be set when strategy is not set to Webhook");
+        }
+        "None" => {}
+        "Webhook" => {
+            let detail = "conversion webhooks are not supported by this server: use None, and versions that differ in what they leave out";
+            errors.invalid(&path.field("strategy"), "Webhook", detail);
+        }
+        other => errors.not_supported(&path.field("strategy"), other, &["None", "Webhook"]),
+    }
 }
 
 fn validate_names(crd: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -114,66 +130,6 @@ fn validate_names(crd: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn validate_versions(crd: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let versions = crd.list("/spec/versions");
-    let names_given: Vec<&str> = versions.iter().map(|version| version.text("/name")).collect();
-    let unique: BTreeSet<&&str> = names_given.iter().collect();
-    if unique.len() != names_given.len() {
-        errors.invalid(path, json!(names_given), "must contain unique version names");
-    }
-    if versions.iter().filter(|version| version.flag("/storage")).count() != 1 {
-        errors.invalid(path, json!(names_given), "must have exactly one version marked as storage version");
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let here = path.index(index);
-        for wrong in names::dns_1035_label(version.text("/name")) {
-            errors.invalid(&here.field("name"), version.text("/name"), &wrong);
-        }
-        let schema_path = here.field("schema");
-        let schema_path = schema_path.field("openAPIV3Schema");
-        match version.pointer("/schema/openAPIV3Schema") {
-            None => errors.required(&schema_path, "schemas are required"),
-            Some(schema) => check_structural(schema, &schema_path, errors),
-        }
-        columns(version, &here.field("additionalPrinterColumns"), errors);
-        scale(version, &here.field("subresources"), errors);
-    }
-}
-
-fn columns(version: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for (index, column) in version.list("/additionalPrinterColumns").iter().enumerate() {
-        let here = path.index(index);
-        for field in ["name", "type", "jsonPath"] {
-            if column.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                errors.required(&here.field(field), "");
-            }
-        }
-        let kind = column.text("/type");
-        if !kind.is_empty() && !COLUMN_TYPES.contains(&kind) {
-            errors.not_supported(&here.field("type"), kind, COLUMN_TYPES);
-        }
-        let source = column.text("/jsonPath");
-        if !source.is_empty() && table::JsonPath::parse(source).is_err() {
-            errors.invalid(&here.field("jsonPath"), source, "illegal column definition");
-        }
-    }
-}
-
-fn scale(version: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let Some(scale) = version.pointer("/subresources/scale") else { return };
-    let here = path.field("scale");
-    for (field, prefix) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
-        let value = scale.get(field).and_then(Value::as_str).unwrap_or_default();
-        if value.is_empty() {
-            errors.required(&here.field(field), "");
-        } else if !value.starts_with(prefix) {
-            let root = prefix.trim_end_matches('.');
-            let detail = format!("should be a json path under {root}");
-            errors.invalid(&here.field(field), value, &detail);
-        }
-    }
-}
-
 fn validate_update(old: &Value, new: &Value, errors: &mut Errors) {
     let root = Path::Root;
     let spec = root.field("spec");
@@ -181,11 +137,16 @@ fn validate_update(old: &Value, new: &Value, errors: &mut Errors) {
         .list("/status/conditions")
         .iter()
         .any(|one| one.text("/type") == "Established" && one.text("/status") == "True");
-    let fixed: &[&str] = if established { &["group", "scope"] } else { &["group"] };
-    for field in fixed {
-        let pointer = format!("/spec/{field}");
-        if old.text(&pointer) != new.text(&pointer) {
-            errors.invalid(&spec.field(field), new.text(&pointer), "field is immutable");
+    let names = spec.field("names");
+    // Objects are stored under the first two, and clients know the others once the kind is served.
+    for (path, pointer, always) in [
+        (spec.field("group"), "/spec/group", true),
+        (names.field("plural"), "/spec/names/plural", true),
+        (spec.field("scope"), "/spec/scope", false),
+        (names.field("kind"), "/spec/names/kind", false),
+    ] {
+        if (always || established) && old.text(pointer) != new.text(pointer) {
+            errors.invalid(&path, new.text(pointer), "field is immutable");
         }
     }
     let status = root.field("status");
