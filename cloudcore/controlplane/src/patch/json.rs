@@ -7,6 +7,8 @@ use super::PatchError;
 
 /// As many as Kubernetes accepts.
 const MOST_OPERATIONS: usize = 10_000;
+/// What all copies of a patch may add together, in bytes: each could double the object.
+const MOST_COPIED: usize = 3 << 20;
 
 pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
     let patch: Patch = serde_json::from_slice(body)
@@ -15,6 +17,7 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
         return Err(PatchError::TooManyOperations { max: MOST_OPERATIONS, got: patch.0.len() });
     }
     let mut patched = current.clone();
+    let mut copied = 0;
     for operation in &patch.0 {
         // A test for null passes where there is nothing: finalizer helpers count on it.
         if let PatchOperation::Test(test) = operation
@@ -23,6 +26,14 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
         {
             continue;
         }
+        if let PatchOperation::Copy(copy) = operation
+            && let Ok(value) = copy.from.resolve(&patched)
+        {
+            copied += size(value);
+            if copied > MOST_COPIED {
+                return Err(PatchError::CopiesTooMuch { max: MOST_COPIED, got: copied });
+            }
+        }
         json_patch::patch(&mut patched, std::slice::from_ref(operation))
             .map_err(|e| PatchError::Rejected(e.to_string()))?;
     }
@@ -30,5 +41,16 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
         Ok(patched)
     } else {
         Err(PatchError::Rejected("the result is not an object".to_owned()))
+    }
+}
+
+/// About as many bytes as the value takes in memory.
+fn size(value: &Value) -> usize {
+    const NODE: usize = 32;
+    match value {
+        Value::String(text) => NODE + text.len(),
+        Value::Array(items) => NODE + items.iter().map(size).sum::<usize>(),
+        Value::Object(map) => NODE + map.iter().map(|(key, one)| NODE + key.len() + size(one)).sum::<usize>(),
+        _ => NODE,
     }
 }

@@ -54,6 +54,16 @@ pub enum PatchError {
         /// What was sent.
         got: usize,
     },
+    /// Copies that would blow the object up.
+    #[error(
+        "Unable to complete the copy, the accumulated size increase of copy is {got}, exceeding the limit {max}"
+    )]
+    CopiesTooMuch {
+        /// The limit, in bytes.
+        max: usize,
+        /// What the copies come to.
+        got: usize,
+    },
     /// Custom resources have no strategic merge.
     #[error(
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
@@ -76,7 +86,7 @@ impl PatchError {
             PatchError::Malformed(text) => Status::bad_request(text.clone()),
             // No details: kubectl would print them instead of the message.
             PatchError::Rejected(_) => Status::new(Reason::Invalid, self.to_string()),
-            PatchError::TooManyOperations { .. } => {
+            PatchError::TooManyOperations { .. } | PatchError::CopiesTooMuch { .. } => {
                 Status::new(Reason::RequestEntityTooLarge, self.to_string())
             }
             PatchError::Unsupported => Status::new(Reason::UnsupportedMediaType, self.to_string()),

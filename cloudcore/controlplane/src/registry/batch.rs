@@ -3,6 +3,7 @@
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use serde_json::{Value, json};
 
+use super::checks;
 use super::core::pod;
 use super::descriptor::{Descriptor, STATUS};
 use crate::schema::{Errors, Json, Path};
@@ -93,6 +94,18 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.invalid(&path.field(field), number, "must be greater than or equal to 0");
         }
     }
+    if let Some(selector) = spec.get("selector") {
+        checks::selector(selector, &path.field("selector"), errors);
+    }
+    let mode = spec.get("completionMode").and_then(Value::as_str).unwrap_or("NonIndexed");
+    match mode {
+        "NonIndexed" => {}
+        "Indexed" if spec.get("completions").is_none_or(Value::is_null) => {
+            errors.required(&path.field("completions"), "when completion mode is Indexed");
+        }
+        "Indexed" => {}
+        other => errors.not_supported(&path.field("completionMode"), other, &["Indexed", "NonIndexed"]),
+    }
     let template = path.field("template");
     let body = spec.get("template").unwrap_or(&Value::Null);
     pod::validate_template(body, &template, errors);
@@ -138,6 +151,11 @@ fn default_cron_job(job: &mut Value) {
     }
 }
 
+/// `Area/City`, without what only means this machine.
+fn is_time_zone(name: &str) -> bool {
+    !name.eq_ignore_ascii_case("local") && jiff::tz::TimeZone::get(name).is_ok()
+}
+
 fn validate_cron_job(job: &Value, errors: &mut Errors) {
     let root = Path::Root;
     let spec = root.field("spec");
@@ -150,7 +168,7 @@ fn validate_cron_job(job: &Value, errors: &mut Errors) {
         errors.invalid(&spec.field("schedule"), schedule, &detail);
     }
     let zone = job.text("/spec/timeZone");
-    if !zone.is_empty() && jiff::tz::TimeZone::get(zone).is_err() {
+    if job.has("/spec/timeZone") && !is_time_zone(zone) {
         errors.invalid(&spec.field("timeZone"), zone, &format!("unknown time zone {zone}"));
     }
     let name = job.text("/metadata/name");
@@ -158,6 +176,8 @@ fn validate_cron_job(job: &Value, errors: &mut Errors) {
         let detail = format!("must be no more than {LONGEST_NAME} characters");
         errors.invalid(&root.field("metadata").field("name"), name, &detail);
     }
+    let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
+    checks::not_negative(job.get("spec").unwrap_or(&Value::Null), &counts, &spec, errors);
     let policy = job.text("/spec/concurrencyPolicy");
     if !matches!(policy, "Allow" | "Forbid" | "Replace") {
         errors.not_supported(&spec.field("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);

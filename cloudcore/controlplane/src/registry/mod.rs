@@ -7,6 +7,7 @@ mod apiextensions;
 mod apps;
 mod autoscaling;
 mod batch;
+mod checks;
 mod coordination;
 mod core;
 mod crds;

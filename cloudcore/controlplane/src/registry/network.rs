@@ -4,13 +4,19 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use serde_json::{Value, json};
 
+use super::checks;
 use super::descriptor::{Descriptor, STATUS};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
 /// The kinds of `networking.k8s.io/v1`, by name.
 pub(super) const NETWORKING: &[Descriptor] = &[
-    Descriptor { printer: table::INGRESS_CLASS, ..Descriptor::of::<IngressClass>() },
+    Descriptor {
+        validate: validate_class,
+        validate_update: |old, new, errors| checks::immutable(old, new, &["spec.controller"], errors),
+        printer: table::INGRESS_CLASS,
+        ..Descriptor::of::<IngressClass>()
+    },
     Descriptor {
         short_names: &["ing"],
         subresources: &[STATUS],
@@ -24,6 +30,10 @@ pub(super) const NETWORKING: &[Descriptor] = &[
         short_names: &["netpol"],
         generations: true,
         default: default_policy,
+        validate: |policy, errors| {
+            let selector = policy.pointer("/spec/podSelector").unwrap_or(&Value::Null);
+            checks::selector(selector, &Path::Root.field("spec").field("podSelector"), errors);
+        },
         printer: table::NETWORK_POLICY,
         ..Descriptor::of::<NetworkPolicy>()
     },
@@ -34,9 +44,22 @@ pub(super) const DISCOVERY: &[Descriptor] = &[Descriptor {
     generations: true,
     default: default_slice,
     validate: validate_slice,
+    validate_update: |old, new, errors| checks::immutable(old, new, &["addressType"], errors),
     printer: table::ENDPOINT_SLICE,
     ..Descriptor::of::<EndpointSlice>()
 }];
+
+fn validate_class(class: &Value, errors: &mut Errors) {
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let controller = class.text("/spec/controller");
+    if controller.is_empty() {
+        errors.required(&spec.field("controller"), "");
+    } else if !controller.contains('/') {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.invalid(&spec.field("controller"), controller, detail);
+    }
+}
 
 fn validate_ingress(ingress: &Value, errors: &mut Errors) {
     let root = Path::Root;
@@ -102,9 +125,15 @@ fn validate_slice(slice: &Value, errors: &mut Errors) {
     }
     let endpoints = root.field("endpoints");
     for (index, endpoint) in slice.list("/endpoints").iter().enumerate() {
+        let here = endpoints.index(index);
+        let addresses = here.field("addresses");
         if endpoint.list("/addresses").is_empty() {
-            let here = endpoints.index(index);
-            errors.required(&here.field("addresses"), "must contain at least 1 address");
+            errors.required(&addresses, "must contain at least 1 address");
+        }
+        if slice.text("/addressType") != "FQDN" {
+            for (index, address) in endpoint.list("/addresses").iter().enumerate() {
+                checks::address(address.as_str().unwrap_or_default(), &addresses.index(index), errors);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
 use super::descriptor::{Descriptor, STATUS};
+use super::{checks, names};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
@@ -40,6 +41,12 @@ pub(super) const SCHEDULING: &[Descriptor] = &[Descriptor {
 pub(super) const NODE: &[Descriptor] = &[Descriptor {
     create_on_update: true,
     unconditional_update: false,
+    validate: |class, errors| {
+        for wrong in names::dns_label(class.text("/handler")) {
+            errors.invalid(&Path::Root.field("handler"), class.text("/handler"), &wrong);
+        }
+    },
+    validate_update: |old, new, errors| checks::immutable(old, new, &["handler"], errors),
     printer: table::RUNTIME_CLASS,
     ..Descriptor::of::<RuntimeClass>()
 }];
@@ -49,6 +56,17 @@ fn validate_budget(budget: &Value, errors: &mut Errors) {
         let spec = budget.get("spec").cloned().unwrap_or_default();
         let detail = "minAvailable and maxUnavailable cannot be both set";
         errors.invalid(&Path::Root.field("spec"), spec, detail);
+    }
+    let root = Path::Root;
+    let spec = root.field("spec");
+    for field in ["minAvailable", "maxUnavailable"] {
+        if let Some(value) = budget.pointer("/spec").and_then(|all| all.get(field)) {
+            checks::share(value, &spec.field(field), errors);
+            checks::at_most_all(value, &spec.field(field), errors);
+        }
+    }
+    if let Some(selector) = budget.pointer("/spec/selector") {
+        checks::selector(selector, &spec.field("selector"), errors);
     }
 }
 

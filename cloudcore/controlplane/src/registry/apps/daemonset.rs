@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::{Value, json};
 
 use super::super::descriptor::{Descriptor, STATUS};
-use crate::schema::Json;
+use crate::schema::{Errors, Json, Path};
 use crate::table;
 
 pub(super) const DAEMON_SET: Descriptor = Descriptor {
@@ -15,7 +15,7 @@ pub(super) const DAEMON_SET: Descriptor = Descriptor {
     default,
     prepare_create,
     prepare_update,
-    validate: super::validate_workload,
+    validate,
     validate_update: super::validate_selector_update,
     printer: table::DAEMON_SET,
     ..Descriptor::of::<DaemonSet>()
@@ -46,6 +46,31 @@ fn prepare_update(old: &Value, new: &mut Value) {
     let now = before.saturating_add(i64::from(changed)).to_string();
     if let Some(annotations) = new.child("metadata").and_then(|meta| meta.child("annotations")) {
         annotations.put(GENERATION, now);
+    }
+}
+
+fn validate(set: &Value, errors: &mut Errors) {
+    super::validate_workload(set, errors);
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let path = spec.field("updateStrategy");
+    let strategy = set.pointer("/spec/updateStrategy").unwrap_or(&Value::Null);
+    match strategy.text("/type") {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            super::rolling(strategy, &path, errors);
+            let zero = |field: &str| matches!(strategy.pointer(&format!("/rollingUpdate/{field}")), Some(one) if *one == json!(0) || *one == json!("0%"));
+            if zero("maxUnavailable") && zero("maxSurge") {
+                let rolling = path.field("rollingUpdate");
+                let detail = "cannot be 0 when maxSurge is 0";
+                errors.invalid(
+                    &rolling.field("maxUnavailable"),
+                    strategy["rollingUpdate"]["maxUnavailable"].clone(),
+                    detail,
+                );
+            }
+        }
+        other => errors.not_supported(&path.field("type"), other, &["OnDelete", "RollingUpdate"]),
     }
 }
 

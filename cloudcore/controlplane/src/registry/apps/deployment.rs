@@ -50,6 +50,7 @@ fn validate(deployment: &Value, errors: &mut Errors) {
         }
         "Recreate" => {}
         "RollingUpdate" => {
+            super::rolling(deployment.pointer("/spec/strategy").unwrap_or(&Value::Null), &strategy, errors);
             let zero = |field: &str| {
                 let value = rolling.and_then(|all| all.get(field));
                 value.is_some_and(|value| *value == json!(0) || *value == json!("0%"))
@@ -62,6 +63,7 @@ fn validate(deployment: &Value, errors: &mut Errors) {
         }
         other => errors.not_supported(&strategy.field("type"), other, &["Recreate", "RollingUpdate"]),
     }
+    super::not_negative(deployment, "progressDeadlineSeconds", errors);
     let (deadline, ready) = (
         deployment.int("/spec/progressDeadlineSeconds"),
         deployment.int("/spec/minReadySeconds").unwrap_or(0),

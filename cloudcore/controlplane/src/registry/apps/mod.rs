@@ -9,6 +9,7 @@ mod statefulset;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::Value;
 
+use super::checks;
 use super::core::pod;
 use super::descriptor::Descriptor;
 use crate::schema::{Errors, Json, Path};
@@ -71,8 +72,14 @@ fn selector(workload: &Value, spec: &Path<'_>, errors: &mut Errors) {
     let labels = selector.object("/matchLabels");
     let expressions = selector.list("/matchExpressions");
     if labels.is_none_or(serde_json::Map::is_empty) && expressions.is_empty() {
-        return errors.invalid(&path, selector.clone(), "empty selector is invalid for deployment");
+        let kind = match workload.text("/kind") {
+            "DaemonSet" => "daemonset",
+            "StatefulSet" => "statefulset",
+            _ => "deployment",
+        };
+        return errors.invalid(&path, selector.clone(), &format!("empty selector is invalid for {kind}"));
     }
+    checks::selector(selector, &path, errors);
     let template = workload.pointer("/spec/template/metadata/labels");
     let empty = Value::Null;
     if !matches(selector, template.unwrap_or(&empty)) {
@@ -99,6 +106,19 @@ pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
             _ => false,
         }
     })
+}
+
+/// How fast a rolling update goes: whole numbers or percentages.
+fn rolling(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.field("rollingUpdate");
+    for field in ["maxUnavailable", "maxSurge"] {
+        if let Some(value) = strategy.get("rollingUpdate").and_then(|all| all.get(field)) {
+            checks::share(value, &path.field(field), errors);
+            if field == "maxUnavailable" {
+                checks::at_most_all(value, &path.field(field), errors);
+            }
+        }
+    }
 }
 
 /// The selector decides which pods are whose: it never changes.

@@ -25,7 +25,7 @@ pub(super) const STATEFUL_SET: Descriptor = Descriptor {
     generations: true,
     default,
     prepare_create: |set| set.put("status", json!({"replicas": 0, "availableReplicas": 0})),
-    validate: super::validate_workload,
+    validate,
     validate_update,
     printer: table::STATEFUL_SET,
     ..Descriptor::of::<StatefulSet>()
@@ -57,6 +57,34 @@ fn default(set: &mut Value) {
         claim.default_to("status", json!({"phase": "Pending"}));
     }
     super::default_template(set);
+}
+
+fn validate(set: &Value, errors: &mut Errors) {
+    super::validate_workload(set, errors);
+    let root = Path::Root;
+    let spec = root.field("spec");
+    let policy = set.text("/spec/podManagementPolicy");
+    if !matches!(policy, "OrderedReady" | "Parallel") {
+        let detail = "must be 'OrderedReady' or 'Parallel'";
+        errors.invalid(&spec.field("podManagementPolicy"), policy, detail);
+    }
+    let path = spec.field("updateStrategy");
+    let strategy = set.pointer("/spec/updateStrategy").unwrap_or(&Value::Null);
+    match strategy.text("/type") {
+        "OnDelete" if strategy.has("/rollingUpdate") => {
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.invalid(&path.field("rollingUpdate"), strategy["rollingUpdate"].clone(), detail);
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let rolling = path.field("rollingUpdate");
+            super::checks::not_negative(&strategy["rollingUpdate"], &["partition"], &rolling, errors);
+            super::rolling(strategy, &path, errors);
+        }
+        other => {
+            errors.invalid(&path.field("type"), other, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
 }
 
 fn validate_update(old: &Value, new: &Value, errors: &mut Errors) {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
 use super::super::descriptor::{Descriptor, STATUS};
-use super::super::names;
+use super::super::{checks, names};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
@@ -37,6 +37,10 @@ fn validate(node: &Value, errors: &mut Errors) {
     let root = Path::Root;
     let spec = root.field("spec");
     let taints = spec.field("taints");
+    let status = root.field("status");
+    for list in ["capacity", "allocatable"] {
+        checks::quantities(node.pointer(&format!("/status/{list}")), &status.field(list), errors);
+    }
     let mut seen = BTreeSet::new();
     for (index, taint) in node.list("/spec/taints").iter().enumerate() {
         let here = taints.index(index);

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::super::descriptor::{Descriptor, STATUS};
-use super::super::names;
+use super::super::{checks, names};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
@@ -122,6 +122,10 @@ fn validate(service: &Value, errors: &mut Errors) {
         if !PROTOCOLS.contains(&protocol) {
             errors.not_supported(&here.field("protocol"), protocol, PROTOCOLS);
         }
+        let node_port = port.int("/nodePort").unwrap_or_default();
+        if node_port != 0 && kind == "ClusterIP" {
+            errors.forbidden(&here.field("nodePort"), "may not be used when `type` is 'ClusterIP'");
+        }
         if !seen_ports.insert((number, protocol)) {
             errors.duplicate(&here, json!({"protocol": protocol, "port": number}));
         }
@@ -135,6 +139,35 @@ fn validate(service: &Value, errors: &mut Errors) {
                 errors.invalid(&here.field("targetPort"), target.clone(), PORT_RANGE);
             }
             _ => {}
+        }
+    }
+    if kind == "ExternalName" {
+        let (name, address) = (service.text("/spec/externalName"), service.text("/spec/clusterIP"));
+        for wrong in names::dns_subdomain(name.trim_end_matches('.')).into_iter().filter(|_| !name.is_empty())
+        {
+            errors.invalid(&spec.field("externalName"), name, &wrong);
+        }
+        if !matches!(address, "" | "None") {
+            errors.forbidden(&spec.field("clusterIPs"), "may not be set for ExternalName services");
+        }
+    } else {
+        let address = service.text("/spec/clusterIP");
+        if !matches!(address, "" | "None") {
+            checks::address(address, &spec.field("clusterIPs").index(0), errors);
+        }
+        if address == "None" && matches!(kind, "LoadBalancer" | "NodePort") {
+            let detail = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&spec.field("clusterIPs").index(0), address, &detail);
+        }
+    }
+    let addresses = spec.field("externalIPs");
+    for (index, address) in service.list("/spec/externalIPs").iter().enumerate() {
+        checks::address(address.as_str().unwrap_or_default(), &addresses.index(index), errors);
+    }
+    for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {
+        let policy = service.pointer("/spec").map(|all| all[field].clone()).unwrap_or_default();
+        if !policy.is_null() && policy != "Cluster" && policy != "Local" {
+            errors.not_supported(&spec.field(field), policy, &["Cluster", "Local"]);
         }
     }
     super::super::meta::labels(service.pointer("/spec/selector"), &spec.field("selector"), errors);

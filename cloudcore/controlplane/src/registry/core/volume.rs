@@ -3,10 +3,23 @@
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::{Value, json};
 
+use super::super::checks;
 use super::super::descriptor::{Descriptor, STATUS};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
+/// Fields of a volume's spec that are not its source.
+const NO_SOURCES: &[&str] = &[
+    "capacity",
+    "accessModes",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "mountOptions",
+    "volumeMode",
+    "nodeAffinity",
+    "volumeAttributesClassName",
+];
 const ACCESS: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 pub(super) const CLAIM: Descriptor = Descriptor {
@@ -38,6 +51,7 @@ pub(super) const VOLUME: Descriptor = Descriptor {
     },
     prepare_create: |volume| volume.put("status", json!({"phase": "Pending"})),
     validate: validate_volume,
+    validate_update: validate_volume_update,
     printer: table::VOLUME,
     ..Descriptor::of::<PersistentVolume>()
 };
@@ -61,6 +75,22 @@ fn validate_claim(claim: &Value, errors: &mut Errors) {
     if !claim.has("/spec/resources/requests/storage") {
         let resources = spec.field("resources");
         errors.required(&resources.key("storage"), "");
+    }
+    let resources = spec.field("resources");
+    let requests = claim.pointer("/spec/resources/requests");
+    if let Some(storage) = requests.and_then(|all| all.get("storage"))
+        && crate::schema::quantity::Quantity::parse(&crate::schema::quantity::text(storage))
+            .is_ok_and(|one| one.is_zero() || one.is_negative())
+    {
+        let requests = resources.field("requests");
+        errors.invalid(&requests.key("storage"), storage.clone(), "must be greater than zero");
+    }
+    if let Some(selector) = claim.pointer("/spec/selector") {
+        checks::selector(selector, &spec.field("selector"), errors);
+    }
+    let mode = claim.text("/spec/volumeMode");
+    if !matches!(mode, "Block" | "Filesystem") {
+        errors.not_supported(&spec.field("volumeMode"), mode, &["Block", "Filesystem"]);
     }
 }
 
@@ -88,5 +118,34 @@ fn validate_volume(volume: &Value, errors: &mut Errors) {
     if volume.object("/spec/capacity").is_none_or(serde_json::Map::is_empty) {
         errors.required(&spec.field("capacity"), "");
     }
+    checks::quantities(volume.pointer("/spec/capacity"), &spec.field("capacity"), errors);
     access_modes(volume, &spec, "", errors);
+    let own = volume.object("/spec").into_iter().flatten();
+    let sources = own.filter(|(field, _)| !NO_SOURCES.contains(&field.as_str())).count();
+    if sources == 0 {
+        errors.required(&spec, "must specify a volume type");
+    }
+    let policy = volume.text("/spec/persistentVolumeReclaimPolicy");
+    if !matches!(policy, "Delete" | "Recycle" | "Retain") {
+        let path = spec.field("persistentVolumeReclaimPolicy");
+        errors.not_supported(&path, policy, &["Delete", "Recycle", "Retain"]);
+    }
+}
+
+/// What a volume is made of never changes.
+fn validate_volume_update(old: &Value, new: &Value, errors: &mut Errors) {
+    let source = |volume: &Value| {
+        let mut spec = volume.get("spec").cloned().unwrap_or_default();
+        if let Some(map) = spec.as_object_mut() {
+            for field in NO_SOURCES {
+                map.shift_remove(*field);
+            }
+        }
+        spec
+    };
+    if source(old) != source(new) {
+        let detail = "spec.persistentvolumesource is immutable after creation";
+        errors.forbidden(&Path::Root.field("spec").field("persistentvolumesource"), detail);
+    }
+    checks::immutable(old, new, &["spec.volumeMode"], errors);
 }
