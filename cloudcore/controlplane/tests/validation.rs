@@ -166,7 +166,7 @@ async fn a_new_object_that_cannot_be_meant_is_refused_with_the_field_and_the_rea
         (
             core("services"),
             named(json!({"spec": {"clusterIP": "ten", "ports": [{"port": 1}]}})),
-            "spec.clusterIPs[0]: Invalid value: \"ten\": must be a valid IP address",
+            "spec.clusterIP: Invalid value: \"ten\": must be empty, 'None', or a valid IP address",
         ),
         (
             core("services"),

@@ -133,6 +133,11 @@ fn is_alive(store: &Store, token: &auth::Verified) -> bool {
         }
 }
 
+/// Reads the query of a request as a list would: for fuzzing.
+pub fn read_query(text: &str) {
+    verbs::read_query(&http::Query::parse(text));
+}
+
 /// What a failed write means to a client.
 fn write_failure(target: &Target, error: &WriteError) -> Status {
     let (group, plural, name) = (&target.resource.group, &target.resource.plural, &target.name);

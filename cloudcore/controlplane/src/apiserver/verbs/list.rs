@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::selector;
 use crate::apiserver::Api;
 use crate::apiserver::call::Call;
-use crate::apiserver::http::{Representation, json_bytes, json_value};
+use crate::apiserver::http::{Query, Representation, json_bytes, json_value};
 use crate::apiserver::show::{self, include, value};
 use crate::registry::Resource;
 use crate::status::{FieldError, Reason, Status};
@@ -57,6 +57,18 @@ impl Continue {
         let start = token.start.strip_suffix('\0').unwrap_or(&token.start);
         let (namespace, name) = start.split_once('/').ok_or_else(|| wrong("it names no object"))?;
         Ok((token.rv, Key::new(namespace, name)))
+    }
+}
+
+/// Reads all that a list takes from its query, and looks at nothing of it.
+pub(in crate::apiserver) fn read_query(query: &Query) {
+    for number in ["limit", "timeoutSeconds", "gracePeriodSeconds"] {
+        let _ = query.number(number);
+    }
+    let _ = (query.dry_run("CreateOptions"), query.field_validation(), query.flag("watch"));
+    for token in query.get("continue").into_iter().chain(query.get("limit")) {
+        let _ = Continue::parse(token);
+        let _ = Continue::parse(&BASE64.encode(token));
     }
 }
 
@@ -222,6 +234,11 @@ mod tests {
         fn any_token_is_parsed_or_refused_without_a_panic(text in "[A-Za-z0-9_=-]{0,60}", json in "\\PC{0,40}") {
             let _ = Continue::parse(&text);
             let _ = Continue::parse(&BASE64.encode(json));
+        }
+
+        #[test]
+        fn any_query_of_a_list_is_read_or_refused_without_a_panic(value in "\\PC{0,60}", key in "continue|limit|dryRun|fieldValidation|watch") {
+            read_query(&Query::parse(&format!("{key}={value}")));
         }
     }
 }

@@ -13,7 +13,7 @@ mod watch;
 pub(super) use create::create;
 pub(super) use delete::{delete, delete_collection, deletion};
 pub(super) use get::get;
-pub(super) use list::list;
+pub(super) use list::{list, read_query};
 pub(super) use patch::{patch, patched};
 pub(super) use update::{replaced, update};
 pub(super) use watch::watch;
