@@ -83,7 +83,10 @@ impl FieldSelector {
                     match found {
                         Value::Null => term.value.is_empty(),
                         Value::String(text) => *text == term.value,
-                        other => other.to_string() == term.value,
+                        other => {
+                            let text = other.to_string();
+                            text == term.value
+                        }
                     }
                 }
             };
