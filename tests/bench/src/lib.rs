@@ -8,6 +8,7 @@ mod device;
 mod disk;
 mod measure;
 mod memory;
+mod plane;
 mod pod;
 mod reconnect;
 mod suite;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Measure, device, disk, memory, pod, reconnect};
+use crate::{Measure, device, disk, memory, plane, pod, reconnect};
 
 /// What can be measured on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,10 +20,14 @@ pub enum Benchmark {
     Disk,
     /// Sizes of the binaries.
     Size,
+    /// The embedded control plane: writes, lists, watches, memory, disk, start.
+    Plane,
+    /// A Deployment of 500 replicas onto 50 nodes.
+    Schedule,
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 30] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
@@ -31,6 +35,24 @@ pub const NAMES: [&str; 12] = [
     "edgecore.rss",
     "edgecore.size",
     "keadm.size",
+    "plane.create-1",
+    "plane.create-64",
+    "plane.create-8",
+    "plane.disk",
+    "plane.list-json",
+    "plane.list-paged",
+    "plane.list-table",
+    "plane.ready-empty",
+    "plane.ready-objects",
+    "plane.rss-idle",
+    "plane.rss-objects",
+    "plane.rss-watchers",
+    "plane.schedule",
+    "plane.update-1",
+    "plane.update-64",
+    "plane.update-8",
+    "plane.watch-p50",
+    "plane.watch-p99",
     "pod.gone",
     "pod.ready",
     "twin.p50",
@@ -60,6 +82,8 @@ impl Benchmark {
             Self::Reconnect => reconnect::run().await,
             Self::Disk => disk::run(settings.idle).await,
             Self::Size => disk::sizes(),
+            Self::Plane => plane::run().await,
+            Self::Schedule => plane::schedule().await,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::skeleton::Skeleton;
+
 /// Fields beside name and namespace that a collection can be selected by. Aliases are resolved by the field selector.
 pub(super) fn selectable(collection: &str) -> &'static [&'static str] {
     match collection {
@@ -75,6 +77,16 @@ impl Index {
         }
     }
 
+    /// Takes the index out of a document that is not parsed yet.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    pub fn read(collection: &str, json: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut paths = vec!["apiVersion", "metadata.name", "metadata.namespace", "metadata.labels"];
+        paths.extend(selectable(collection));
+        Ok(Self::of(collection, &Skeleton::read(json, &paths)?))
+    }
+
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
         let at = self.labels.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
@@ -99,5 +111,68 @@ fn field(collection: &str, object: &Value, path: &str) -> Box<str> {
         (_, _, Value::Bool(truth)) => truth.to_string().into(),
         (_, _, Value::Number(number)) => number.to_string().into(),
         _ => "".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn leaf() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,6}".prop_map(Value::from),
+        ]
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let keys = prop::sample::select(vec![
+            "apiVersion",
+            "metadata",
+            "name",
+            "namespace",
+            "labels",
+            "spec",
+            "nodeName",
+            "hostNetwork",
+            "status",
+            "phase",
+            "source",
+            "component",
+            "reportingComponent",
+            "involvedObject",
+            "type",
+            "other",
+        ]);
+        leaf().prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                4 => prop::collection::btree_map(keys.clone(), inner.clone(), 0..6).prop_map(|map| json!(map)),
+                1 => prop::collection::vec(inner, 0..3).prop_map(Value::Array),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_document_has_the_same_index_read_in_part_and_parsed_whole(
+            object in document(),
+            collection in prop::sample::select(vec!["pods", "events", "secrets", "namespaces", "configmaps", "jobs.batch"]),
+        ) {
+            let read = Index::read(collection, object.to_string().as_bytes()).unwrap();
+            prop_assert_eq!(read, Index::of(collection, &object));
+        }
+
+        #[test]
+        fn bytes_that_are_no_document_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let whole: Result<Value, _> = serde_json::from_slice(&bytes);
+            let read = Index::read("pods", &bytes);
+            prop_assert!(whole.is_err() || read.is_ok());
+        }
     }
 }

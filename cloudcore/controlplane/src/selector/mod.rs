@@ -5,6 +5,7 @@
 mod field;
 mod index;
 mod label;
+mod skeleton;
 
 use serde_json::Value;
 

@@ -103,8 +103,8 @@ impl Object {
         written: i64,
         json: Vec<u8>,
     ) -> Result<Self, serde_json::Error> {
-        let value: Value = serde_json::from_slice(&json)?;
-        Ok(Self { revision, written, json: json.into(), index: Index::of(collection.as_str(), &value) })
+        let index = Index::read(collection.as_str(), &json)?;
+        Ok(Self { revision, written, json: json.into(), index })
     }
 
     /// The parsed document.
