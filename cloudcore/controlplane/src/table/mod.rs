@@ -113,25 +113,25 @@ pub fn render<'a>(
     with_columns: bool,
     now: Timestamp,
 ) -> Value {
-    let rows: Vec<Value> = objects
-        .into_iter()
-        .map(|object| {
-            let mut row = Map::new();
-            row.insert("cells".to_owned(), Value::Array(cells(resource, object, now)));
-            if let Some(conditions) = resource.printer().and_then(|printer| (printer.conditions)(object)) {
-                row.insert("conditions".to_owned(), conditions);
-            }
-            if let Some(object) = included(object, include) {
-                row.insert("object".to_owned(), object);
-            }
-            Value::Object(row)
-        })
-        .collect();
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(resource, object, include, now)).collect();
     let columns = if with_columns { Value::Array(columns(resource)) } else { Value::Null };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
     })
+}
+
+/// One row of a table.
+pub(crate) fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
+    let mut row = Map::new();
+    row.insert("cells".to_owned(), Value::Array(cells(resource, object, now)));
+    if let Some(conditions) = resource.printer().and_then(|printer| (printer.conditions)(object)) {
+        row.insert("conditions".to_owned(), conditions);
+    }
+    if let Some(object) = included(object, include) {
+        row.insert("object".to_owned(), object);
+    }
+    Value::Object(row)
 }
 
 fn included(object: &Value, include: IncludeObject) -> Option<Value> {

@@ -18,7 +18,6 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{Query, Representation, json_bytes, json_value};
 use crate::apiserver::show::{self, include, value};
-use crate::registry::Resource;
 use crate::status::{FieldError, Reason, Status};
 use crate::store::{Key, ListQuery, Object, Page};
 use crate::table::{self, partial_metadata};
@@ -157,40 +156,48 @@ pub(in crate::apiserver) async fn list(api: &Api, call: &Call) -> Result<Respons
 }
 
 fn render(call: &Call, page: &Page, metadata: Value) -> Response {
-    let resource = &call.target.resource;
-    let values = || page.objects.iter().map(|(_, object)| value(resource, object));
-    match call.accept.representation {
-        Representation::Table => {
-            let values: Vec<Value> = values().collect();
-            let table = table::render(resource, &values, metadata, include(call), true, Timestamp::now());
-            json_value(StatusCode::OK, &table, call.accept)
-        }
-        Representation::Metadata => {
-            let items: Vec<Value> = values().map(|object| partial_metadata(&object)).collect();
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
-            json_value(StatusCode::OK, &list, call.accept)
-        }
-        Representation::Object | Representation::Discovery(_) if call.accept.yaml || call.accept.pretty => {
-            let items: Vec<Value> = values().collect();
-            let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
-            json_value(StatusCode::OK, &list, call.accept)
-        }
-        Representation::Object | Representation::Discovery(_) => {
-            let objects: Vec<Arc<Object>> =
-                page.objects.iter().map(|(_, object)| Arc::clone(object)).collect();
-            json_bytes(StatusCode::OK, pieces(Arc::clone(resource), metadata, objects))
-        }
+    let resource = Arc::clone(&call.target.resource);
+    let (include, now) = (include(call), Timestamp::now());
+    let objects: Vec<Arc<Object>> = page.objects.iter().map(|(_, object)| Arc::clone(object)).collect();
+    let representation = call.accept.representation;
+    // A list without items, which are its last field, and what an object becomes in it.
+    let (mut list, field) = match representation {
+        Representation::Table => (table::render(&resource, [], metadata, include, true, now), "rows"),
+        Representation::Metadata => (
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": []}),
+            "items",
+        ),
+        Representation::Object | Representation::Discovery(_) => (
+            json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": []}),
+            "items",
+        ),
+    };
+    let item = move |object: &Object| match representation {
+        Representation::Table => table::row(&resource, &value(&resource, object), include, now),
+        Representation::Metadata => partial_metadata(&value(&resource, object)),
+        Representation::Object | Representation::Discovery(_) => value(&resource, object),
+    };
+    if call.accept.yaml || call.accept.pretty {
+        list[field] = objects.iter().map(|object| item(object)).collect();
+        return json_value(StatusCode::OK, &list, call.accept);
     }
+    let resource = Arc::clone(&call.target.resource);
+    let bytes = move |object: &Object| match representation {
+        Representation::Object | Representation::Discovery(_) => show::json(&resource, object),
+        _ => item(object).to_string().into(),
+    };
+    json_bytes(StatusCode::OK, pieces(&list, objects, bytes))
 }
 
-/// The list in pieces, so that it is not twice in memory.
-fn pieces(resource: Arc<Resource>, metadata: Value, objects: Vec<Arc<Object>>) -> Body {
-    let head =
-        json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata})
-            .to_string();
-    let mut opening = BytesMut::from(head.trim_end_matches('}').as_bytes());
-    // The braces of an object's end: metadata's goes back on.
-    opening.extend_from_slice(b"},\"items\":[");
+/// The list in pieces, so that it is not twice in memory, and others get their turn between them. The last field of `empty` is the
+/// empty array that the items go into.
+fn pieces(
+    empty: &Value,
+    objects: Vec<Arc<Object>>,
+    bytes: impl Fn(&Object) -> Bytes + Send + 'static,
+) -> Body {
+    let empty = empty.to_string();
+    let mut opening = BytesMut::from(empty.strip_suffix("]}").unwrap_or(&empty).as_bytes());
     let mut objects = objects.into_iter().peekable();
     let mut first = true;
     let mut done = false;
@@ -205,7 +212,7 @@ fn pieces(resource: Arc<Resource>, metadata: Value, objects: Vec<Arc<Object>>) -
             if !std::mem::take(&mut first) {
                 piece.extend_from_slice(b",");
             }
-            piece.extend_from_slice(&show::json(&resource, &object));
+            piece.extend_from_slice(&bytes(&object));
         }
         if objects.peek().is_none() {
             piece.extend_from_slice(b"]}\n");
