@@ -164,8 +164,10 @@ mod tests {
             object in document(),
             collection in prop::sample::select(vec!["pods", "events", "secrets", "namespaces", "configmaps", "jobs.batch"]),
         ) {
-            let read = Index::read(collection, object.to_string().as_bytes()).unwrap();
-            prop_assert_eq!(read, Index::of(collection, &object));
+            let text = object.to_string();
+            // Parsed again, because the last digit of a number may change on its way through text.
+            let whole: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(Index::read(collection, text.as_bytes()).unwrap(), Index::of(collection, &whole));
         }
 
         #[test]
