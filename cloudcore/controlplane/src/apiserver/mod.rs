@@ -9,6 +9,7 @@
 mod admission;
 pub mod auth;
 mod call;
+mod deletion;
 mod documents;
 mod http;
 mod limits;
@@ -25,7 +26,7 @@ mod write;
 
 pub(crate) use admission::{API_SERVICE, usage};
 pub(crate) use call::Target;
-pub(crate) use objects::Deletion;
+pub(crate) use deletion::{CRD_FINALIZER, Deletion, Propagation};
 pub(crate) use serve::Service;
 pub(crate) use trail::Source;
 pub(crate) use write::Write;

@@ -3,9 +3,9 @@
 //! [`Api::create`], [`Api::modify`] and [`Api::remove`] know metadata, admission, validation, optimistic concurrency, dry runs,
 //! graceful deletion and finalizers. They know nothing about HTTP.
 
-use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
+use super::deletion::{Deletion, Removed, Step, next_step, preconditions};
 use super::show::{Shown, value};
 use super::write::{Write, state, stated};
 use super::{Api, Target, admission, metadata, write_failure};
@@ -17,9 +17,6 @@ use crate::store::WriteError;
 const ATTEMPTS: usize = 32;
 /// How often a generated name is made anew when it is taken.
 const NAMES: usize = 8;
-
-/// Keeps a CRD until its objects are gone.
-pub(crate) const CRD_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +40,6 @@ impl Part {
             Self::EphemeralContainers => "ephemeralcontainers",
         }
     }
-}
-
-/// How to delete.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Deletion {
-    pub(crate) grace_seconds: Option<i64>,
-    pub(crate) uid: Option<String>,
-    pub(crate) resource_version: Option<String>,
-    pub(crate) dry_run: bool,
-}
-
-/// What became of a deleted object.
-#[derive(Clone, Debug)]
-pub(crate) enum Removed {
-    /// It is still there and will go later.
-    Terminating(Shown),
-    /// It is gone; this was its last state.
-    Gone(Value),
 }
 
 impl Api {
@@ -296,92 +275,4 @@ fn is_finished(object: &Value) -> bool {
         && object["spec"]["finalizers"]
             .as_array()
             .is_none_or(|finalizers| finalizers.is_empty() || object["kind"] != "Namespace")
-}
-
-fn preconditions(target: &Target, how: &Deletion, object: &Value) -> Result<(), Status> {
-    let refuse = |what: &str, asked: &str, found: &str, then: &str| {
-        let why = format!(
-            "the {what} in the precondition ({asked}) does not match the {what} in record ({found}). The object might have been {then}"
-        );
-        Err(Status::conflict(&target.resource.group, &target.resource.kind, &target.name, &why))
-    };
-    let (uid, version) = (metadata::text(object, "uid"), metadata::text(object, "resourceVersion"));
-    match (&how.uid, &how.resource_version) {
-        (Some(asked), _) if asked != uid => refuse("UID", asked, uid, "deleted and then recreated"),
-        (_, Some(asked)) if asked != version => refuse("ResourceVersion", asked, version, "modified"),
-        _ => Ok(()),
-    }
-}
-
-enum Step {
-    /// It is on its way already.
-    Nothing,
-    /// It stays in this state until its agent or its finalizers let it go.
-    Mark(Value),
-    Remove,
-}
-
-fn next_step(target: &Target, how: &Deletion, old: &Value) -> Result<Step, Status> {
-    let grace = if target.is_core("pods") { grace_of(old, how.grace_seconds) } else { 0 };
-    let marked = metadata::is_terminating(old);
-    let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    let kept = !metadata::finalizers(old).is_empty() || target.is_core("namespaces") || target.is_crd();
-    if grace == 0 && !kept {
-        return Ok(Step::Remove);
-    }
-    // A second request may only shorten the time that is left.
-    if marked && grace >= before {
-        return Ok(Step::Nothing);
-    }
-    let mut new = old.clone();
-    let began = if marked {
-        metadata::text(old, "deletionTimestamp").parse::<Timestamp>().map(|ends| ends - before.seconds())
-    } else {
-        Ok(Timestamp::now())
-    };
-    let ends = began.unwrap_or_else(|_| Timestamp::now()) + grace.seconds();
-    let metadata = metadata::of(&mut new)?;
-    metadata.insert("deletionTimestamp".to_owned(), json!(metadata::stamp(ends)));
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|_| !marked) {
-        metadata.insert("generation".to_owned(), json!(generation + 1));
-    }
-    if target.is_crd() {
-        let mut finalizers =
-            metadata.get("finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
-        if !finalizers.iter().any(|one| one == CRD_FINALIZER) {
-            finalizers.push(json!(CRD_FINALIZER));
-        }
-        metadata.insert("finalizers".to_owned(), Value::Array(finalizers));
-    }
-    if target.is_core("namespaces") {
-        new["status"]["phase"] = json!("Terminating");
-    }
-    Ok(Step::Mark(new))
-}
-
-/// How long a pod may take to stop. Longer than a year is a year.
-fn grace_of(pod: &Value, asked: Option<i64>) -> i64 {
-    let unscheduled = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
-    let finished = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if unscheduled || finished {
-        return 0;
-    }
-    let grace = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
-    if grace < 0 { 1 } else { grace.min(365 * 24 * 3600) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_gets_the_time_that_its_state_and_the_request_allow() {
-        let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 20}, "status": {"phase": phase}});
-        assert_eq!(grace_of(&pod("n", "Running"), None), 20);
-        assert_eq!(grace_of(&pod("n", "Running"), Some(5)), 5);
-        assert_eq!(grace_of(&pod("n", "Running"), Some(-7)), 1);
-        assert_eq!(grace_of(&pod("", "Pending"), None), 0);
-        assert_eq!(grace_of(&pod("n", "Failed"), Some(5)), 0);
-    }
 }

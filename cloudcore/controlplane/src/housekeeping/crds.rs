@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{all, place};
-use crate::apiserver::objects::{CRD_FINALIZER, Part};
-use crate::apiserver::{Api, Deletion, Target, Write, metadata};
+use crate::apiserver::objects::Part;
+use crate::apiserver::{Api, CRD_FINALIZER, Deletion, Target, Write, metadata};
 use crate::status::{Reason, Status};
 use crate::store::Collection;
 

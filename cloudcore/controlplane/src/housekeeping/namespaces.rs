@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{all, place};
 use crate::apiserver::objects::Part;
-use crate::apiserver::{Api, Deletion, Target, Write, metadata};
+use crate::apiserver::{Api, Deletion, Propagation, Target, Write, metadata};
 use crate::status::{Reason, Status};
 
 const ROOT_CA: &str = "kube-root-ca.crt";
@@ -89,6 +89,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
     let mut seen = BTreeSet::new();
     let mut left: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    let how = Deletion { propagation: Some(Propagation::Background), ..Deletion::default() };
     for resource in &api.registry.snapshot().resources {
         let target = Target::new(resource.clone(), &namespace.name, "");
         if !resource.namespaced || !seen.insert(target.collection.clone()) {
@@ -96,7 +97,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
         }
         for (key, object) in all(api, &target, Some(&namespace.name)) {
             if object["metadata"]["deletionTimestamp"].is_null() {
-                match api.remove(&target.named(&key.name), &Deletion::default()).await {
+                match api.remove(&target.named(&key.name), &how).await {
                     Ok(_) => {}
                     Err(status) if status.reason == Reason::NotFound => {}
                     Err(status) => return Err(status),

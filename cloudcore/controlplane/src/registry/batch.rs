@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::checks;
 use super::core::pod;
-use super::descriptor::{Descriptor, STATUS};
+use super::descriptor::{Dependents, Descriptor, STATUS};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
@@ -26,6 +26,7 @@ pub(super) const KINDS: &[Descriptor] = &[
         subresources: &[STATUS],
         fields: &["status.successful"],
         generations: true,
+        dependents: Dependents::Orphan,
         default: |job| default_job_spec(job.child("spec")),
         prepare_create: prepare_job,
         validate: validate_job,

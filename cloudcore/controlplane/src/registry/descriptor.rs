@@ -36,6 +36,17 @@ pub(super) const STATUS: Subresource = Subresource { name: "status", body: None,
 pub(super) const SCALE: Subresource =
     Subresource { name: "scale", body: Some(("autoscaling", "v1", "Scale")), verbs: EDIT };
 
+/// What becomes of what an object owns, when a request to delete the object does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// It goes, too.
+    Delete,
+    /// It stays.
+    Orphan,
+    /// The kind owns nothing, whatever a request says.
+    None,
+}
+
 /// What is special about a built-in kind.
 #[derive(Clone, Copy)]
 pub struct Descriptor {
@@ -69,6 +80,8 @@ pub struct Descriptor {
     pub unconditional_update: bool,
     /// What its users are told, if it is deprecated.
     pub deprecation: Option<&'static str>,
+    /// What becomes of what its objects own.
+    pub dependents: Dependents,
     /// Where it is stored when that is not its own group and plural.
     pub stored_as: Option<(&'static str, &'static str)>,
     /// The form of its names.
@@ -135,6 +148,7 @@ impl Descriptor {
             create_on_update: false,
             unconditional_update: true,
             deprecation: None,
+            dependents: Dependents::Delete,
             stored_as: None,
             name: names::dns_subdomain,
             schema: schema_of::<T>,

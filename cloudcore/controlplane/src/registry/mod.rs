@@ -31,7 +31,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 
 pub(crate) use core::classify_pod;
 pub use custom::ScalePaths;
-pub use descriptor::{Descriptor, Subresource};
+pub use descriptor::{Dependents, Descriptor, Subresource};
 pub use resource::Resource;
 
 use crate::schema::types::{RootSchema, Types};

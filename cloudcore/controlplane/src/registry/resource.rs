@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::custom::{CustomKind, ScalePaths};
-use super::descriptor::{Descriptor, Subresource};
+use super::descriptor::{Dependents, Descriptor, Subresource};
 use super::{meta, names};
 use crate::fieldmanager::Set;
 use crate::schema::protobuf::{self, ProtobufError};
@@ -339,6 +339,11 @@ impl Resource {
             Behaviour::BuiltIn { descriptor, .. } => Some(descriptor),
             Behaviour::Custom(_) => None,
         }
+    }
+
+    /// What becomes of what its objects own, when a request to delete one does not say.
+    pub fn dependents(&self) -> Dependents {
+        self.descriptor().map_or(Dependents::Delete, |descriptor| descriptor.dependents)
     }
 
     /// Whether a CRD defines it.

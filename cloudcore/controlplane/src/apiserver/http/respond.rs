@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::Accept;
-use crate::status::{Reason, Status};
+use crate::status::Status;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
@@ -57,10 +57,7 @@ pub(in crate::apiserver) fn text(code: StatusCode, body: impl Into<String>) -> R
 /// A failure. Always JSON: every client reads it.
 pub(in crate::apiserver) fn failure(status: &Status) -> Response {
     let mut response = json_value(status.reason.code(), &status.to_value(), Accept::json());
-    let seconds = match (status.details.retry_after_seconds, status.reason) {
-        (0, Reason::TooManyRequests) => 1,
-        (seconds, _) => seconds,
-    };
+    let seconds = status.details.retry_after_seconds;
     if seconds > 0 {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

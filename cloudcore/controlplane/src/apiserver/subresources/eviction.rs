@@ -12,7 +12,7 @@ use crate::status::Status;
 
 pub(super) async fn evict(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
     let eviction = decode(&call.headers, &read(body).await?, "Eviction", &call.target.resource)?;
-    let how = verbs::deletion(call, &eviction["deleteOptions"])?;
-    api.remove(&call.target, &how).await?;
+    let given = verbs::deletion(call, &eviction["deleteOptions"])?;
+    api.remove(&call.target, &given.how).await?;
     Ok(success(call))
 }

@@ -4,13 +4,14 @@ use k8s_openapi::api::core::v1::Event as CoreEvent;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
-use super::super::descriptor::Descriptor;
+use super::super::descriptor::{Dependents, Descriptor};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
 pub(super) const CORE_EVENT: Descriptor = Descriptor {
     short_names: &["ev"],
     create_on_update: true,
+    dependents: Dependents::None,
     fields: &[
         "involvedObject.kind",
         "involvedObject.namespace",
@@ -33,6 +34,7 @@ pub(super) const CORE_EVENT: Descriptor = Descriptor {
 pub(super) const EVENT: Descriptor = Descriptor {
     short_names: &["ev"],
     create_on_update: true,
+    dependents: Dependents::None,
     stored_as: Some(("", "events")),
     fields: &[
         "regarding.kind",
