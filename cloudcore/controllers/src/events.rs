@@ -122,6 +122,11 @@ impl Recorder {
         self.record(about.object_ref(&()), Severity::Warning, reason, message);
     }
 
+    /// The same about an object of a kind that is only known at run time.
+    pub(crate) fn warning_about(&self, about: ObjectReference, reason: &'static str, message: String) {
+        self.record(about, Severity::Warning, reason, message);
+    }
+
     fn record(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
         let note = Note { component: self.component, about, severity, reason, message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(note) {

@@ -16,6 +16,7 @@ mod cronjob;
 mod deployment;
 mod error;
 mod events;
+mod garbage;
 mod hash;
 mod history;
 mod job;
@@ -40,6 +41,7 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     let context = Context::start(client, settings, tasks);
     cronjob::start(&context, tasks);
     deployment::start(&context, tasks);
+    garbage::start(&context, tasks);
     job::start(&context, tasks);
     replicaset::start(&context, tasks);
     statefulset::start(&context, tasks);
