@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use tasks::TaskSet;
@@ -18,13 +20,28 @@ use crate::events::{Events, Recorder};
 pub struct Settings {
     /// How long a node may be silent before it counts as unreachable (KubeEdge's documentation: 40 s).
     pub node_monitor_grace: Duration,
+    /// How often nodes are looked at besides when something happens (Kubernetes: 5 s).
+    pub node_monitor_period: Duration,
+    /// How long a new node may take to say something (Kubernetes: 60 s).
+    pub node_startup_grace: Duration,
+    /// How long a node's object must be gone before its pods are removed (Kubernetes: 40 s).
+    pub node_quarantine: Duration,
+    /// How often pods are looked for that nobody else will remove (Kubernetes: 20 s).
+    pub pod_gc_period: Duration,
     /// The machine's name, for the events of the scheduler.
     pub host: String,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { node_monitor_grace: Duration::from_secs(40), host: "localhost".to_owned() }
+        Self {
+            node_monitor_grace: Duration::from_secs(40),
+            node_monitor_period: Duration::from_secs(5),
+            node_startup_grace: Duration::from_secs(60),
+            node_quarantine: Duration::from_secs(40),
+            pod_gc_period: Duration::from_secs(20),
+            host: "localhost".to_owned(),
+        }
     }
 }
 
@@ -44,6 +61,7 @@ pub(crate) struct Caches {
     pub(crate) daemon_sets: Cache<DaemonSet>,
     pub(crate) deployments: Cache<Deployment>,
     pub(crate) jobs: Cache<Job>,
+    pub(crate) leases: Cache<Lease>,
     pub(crate) namespaces: Cache<Namespace>,
     pub(crate) nodes: Cache<Node>,
     pub(crate) persistent_volume_claims: Cache<PersistentVolumeClaim>,
@@ -63,6 +81,7 @@ impl Context {
             daemon_sets: Cache::start(&client, tasks),
             deployments: Cache::start(&client, tasks),
             jobs: Cache::start(&client, tasks),
+            leases: Cache::start(&client, tasks),
             namespaces: Cache::start(&client, tasks),
             nodes: Cache::start(&client, tasks),
             persistent_volume_claims: Cache::start(&client, tasks),

@@ -14,12 +14,14 @@ mod claim;
 mod context;
 mod cronjob;
 mod deployment;
+mod disruption;
 mod error;
 mod events;
 mod garbage;
 mod hash;
 mod history;
 mod job;
+mod node;
 mod pods;
 mod replicaset;
 mod run;
@@ -41,8 +43,10 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     let context = Context::start(client, settings, tasks);
     cronjob::start(&context, tasks);
     deployment::start(&context, tasks);
+    disruption::start(&context, tasks);
     garbage::start(&context, tasks);
     job::start(&context, tasks);
+    node::start(&context, tasks);
     replicaset::start(&context, tasks);
     statefulset::start(&context, tasks);
 }

@@ -82,10 +82,9 @@ async fn cascade_foreground_waits_for_what_blocks_and_kubectl_waits_too() {
     let mut free = owner_of(&owner);
     free["blockOwnerDeletion"] = json!(false);
     make(&managed, MAPS, map("free", &[free])).await;
-    let mut delete = managed
-        .cluster
-        .command(support::cluster::KUBECTL, &["delete", "configmap", "owner", "--cascade=foreground"]);
-    let delete = tokio::spawn(async move { delete.output().await.unwrap() });
+    let args = ["delete", "configmap", "owner", "--cascade=foreground"];
+    let mut delete = managed.cluster.command(support::cluster::KUBECTL, &args);
+    let mut delete = delete.stdout(std::process::Stdio::piped()).spawn().unwrap();
     managed
         .until(&format!("{MAPS}/held"), "on its way", |held| !held["metadata"]["deletionTimestamp"].is_null())
         .await;
@@ -93,10 +92,11 @@ async fn cascade_foreground_waits_for_what_blocks_and_kubectl_waits_too() {
     settled(&managed).await;
     let owner = there(&managed, &format!("{MAPS}/owner")).await;
     assert_eq!(owner["metadata"]["finalizers"], json!(["foregroundDeletion"]));
-    assert!(!delete.is_finished());
+    assert_eq!(delete.try_wait().unwrap(), None);
     let release = json!({"metadata": {"finalizers": null}});
     expect(managed.cluster.patch("merge-patch+json", &format!("{MAPS}/held"), release), 200).await;
-    let said = tokio::time::timeout(Duration::from_secs(30), delete).await.unwrap().unwrap();
+    let said =
+        tokio::time::timeout(Duration::from_secs(30), delete.wait_with_output()).await.unwrap().unwrap();
     assert!(said.status.success(), "{said:?}");
     assert_eq!(String::from_utf8_lossy(&said.stdout), "configmap \"owner\" deleted\n");
     gone(&managed, &format!("{MAPS}/owner")).await;

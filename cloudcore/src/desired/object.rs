@@ -147,6 +147,8 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
                 {
                     (kind, status).hash(&mut hasher);
                 }
+                // The agent gives a reason when a pod is not ready. Who else says so is to be heard there, to be contradicted.
+                is_denied(value).hash(&mut hasher);
             }
             // A node that someone else declared not ready must hear of it, to object.
             "status" if matches!(resource, ResourceKind::Node) => {
@@ -161,6 +163,18 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
         }
     }
     hasher.finish()
+}
+
+fn is_denied(pod_status: &Value) -> bool {
+    let list = pod_status.get("conditions").and_then(Value::as_array);
+    let text = |condition: &Value, field: &str| {
+        condition.get(field).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    list.into_iter().flatten().any(|condition| {
+        text(condition, "type") == "Ready"
+            && text(condition, "status") == "False"
+            && text(condition, "reason").is_empty()
+    })
 }
 
 fn conditions(status: &Value) -> impl Iterator<Item = (&str, &str)> {
@@ -195,6 +209,16 @@ mod tests {
         let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
         let after = pod("6", ready, json!({}));
         assert_eq!(before.digest, after.digest);
+    }
+
+    #[test]
+    fn that_somebody_else_calls_a_pod_not_ready_is_news() {
+        let ready = |status: &str, reason: Option<&str>| {
+            let condition = json!({"type": "Ready", "status": status, "reason": reason});
+            pod("5", json!({"conditions": [condition]}), json!({})).digest
+        };
+        assert_eq!(ready("True", None), ready("False", Some("ContainersNotReady")));
+        assert_ne!(ready("True", None), ready("False", None));
     }
 
     #[test]

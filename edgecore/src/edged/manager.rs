@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::node::RuntimeHealth;
-use super::pod::policy;
 use super::pod::worker::{Desired, Worker};
+use super::pod::{policy, status};
 use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, labels};
 use super::volumes;
 use crate::edgehub::Connection;
@@ -405,6 +405,7 @@ fn same_wish(old: &Pod, new: &Pod) -> bool {
         && a.deletion_grace_period_seconds == b.deletion_grace_period_seconds
         && a.generation == b.generation
         && gates(old) == gates(new)
+        && status::is_denied(old) == status::is_denied(new)
 }
 
 /// A number per pod that changes when one of its sandboxes or containers changes state.

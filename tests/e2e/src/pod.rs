@@ -39,11 +39,17 @@ pub async fn ready(client: &Client, name: &str, limit: Duration) -> Result<Pod> 
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
     eventually(&format!("pod {name} is Ready"), limit, || async {
         let pod = pods.get(name).await.map_err(|error| error.to_string())?;
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-        if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        if is_ready(&pod) {
             return Ok(pod);
         }
         Err(serde_json::to_string(&pod.status).unwrap_or_default())
     })
     .await
+}
+
+/// Whether the pod is Ready.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

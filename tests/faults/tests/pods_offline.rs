@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::{Containerd, EdgeOptions, Fault, Stack, StackOptions, eventually, pod};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -103,6 +103,53 @@ async fn a_crash_of_the_runtime_touches_no_container() -> Result<()> {
     assert_eq!(tasks(&containerd)?, before);
     stack.node_ready("edge1", LIMIT).await?;
     run(&stack, "second").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_all_its_pods() -> Result<()> {
+    let (containerd, stack) = installation().await?;
+    let uid = run(&stack, "steady").await?.metadata.uid;
+    let before = settled(&containerd, 2).await?;
+    let nodes: Api<Node> = Api::all(stack.client());
+    let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
+    let node = async || {
+        let node = nodes.get("edge1").await.map_err(|error| error.to_string())?;
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+        let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        Ok::<_, String>((
+            ready.map(|ready| ready.status).unwrap_or_default(),
+            taints.into_iter().map(|taint| taint.key).collect::<Vec<_>>(),
+        ))
+    };
+
+    stack.link.set(Fault::Refuse);
+    eventually("the node is given up", Duration::from_secs(90), || async {
+        match node().await? {
+            (ready, taints) if ready == "Unknown" && !taints.is_empty() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    eventually("its pod is not ready", LIMIT, || async {
+        let pod = pods.get("steady").await.map_err(|error| error.to_string())?;
+        if pod::is_ready(&pod) { Err(format!("{:?}", pod.status)) } else { Ok(()) }
+    })
+    .await?;
+    assert_eq!(tasks(&containerd)?, before);
+
+    stack.link.set(Fault::None);
+    eventually("the node is taken back", LIMIT, || async {
+        match node().await? {
+            (ready, taints) if ready == "True" && taints.is_empty() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    let pod = pod::ready(&stack.client(), "steady", LIMIT).await?;
+    assert_eq!((pod.metadata.uid, pod.metadata.deletion_timestamp), (uid, None));
+    assert_eq!(tasks(&containerd)?, before, "no container was touched");
     Ok(())
 }
 

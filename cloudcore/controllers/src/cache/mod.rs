@@ -50,6 +50,7 @@ pub(crate) struct Cache<K: Cached> {
 struct Shared<K: Cached> {
     queues: Mutex<Vec<Weak<Queue<K>>>>,
     revision: AtomicU64,
+    /// Whether the first list is here, or will never be.
     listed: watch::Sender<bool>,
 }
 
@@ -87,9 +88,12 @@ impl<K: Cached> Cache<K> {
         self.store.clone()
     }
 
-    /// Waits until the first list is here. Kube's store has the like, but wakes only one of those who wait.
-    pub(crate) async fn ready(&self) {
         // The sender lives as long as the cache, so there is no error.
+        // The sender lives in `self`.
+    /// Waits until the first list is here, or the watch has ended. Any number may wait: kube's own `wait_until_ready` wakes only
+    /// Waits until the first list is here. Kube's store has the like, but wakes only one of those who wait.
+    /// the last of those who do.
+    pub(crate) async fn ready(&self) {
         let _ = self.shared.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
@@ -190,6 +194,7 @@ async fn reflect<K: Cached>(
             }
         }
     }
+    shared.listed.send_replace(true);
     Ok(())
 }
 

@@ -90,8 +90,8 @@ pub(super) async fn run(
     let mut working: FuturesUnordered<Finished> = FuturesUnordered::new();
     loop {
         collector.refresh(now + FIRST_LISTING).await;
-        let now_or_then = collector.is_ready(now + FIRST_LISTING);
-        while now_or_then
+        let ready = collector.is_ready(now + FIRST_LISTING);
+        while ready
             && working.len() < WORKERS
             && let Some(work) = collector.queue.pop(Instant::now())
         {
@@ -100,8 +100,9 @@ pub(super) async fn run(
                 None => collector.queue.done(&work),
             }
         }
-        let due =
-            collector.queue.next_due().map_or(collector.discover_at, |due| due.min(collector.discover_at));
+        // What is due but cannot be begun yet is no reason to wake up.
+        let due = collector.queue.next_due().filter(|_| ready && working.len() < WORKERS);
+        let due = due.map_or(collector.discover_at, |due| due.min(collector.discover_at));
         tokio::select! {
             () = token.cancelled() => return Ok(()),
             Some(change) = collector.changes.next() => collector.take(change),
@@ -194,6 +195,8 @@ impl Collector {
             Ok(Event::Init) => self.graph.begin(&kind),
             Ok(Event::InitDone) => {
                 self.graph.end(&kind, &mut effects);
+                // A definition in the list may have come after the last discovery.
+                self.note_crd(&kind);
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     tracing::debug!(
                         objects = self.graph.len(),

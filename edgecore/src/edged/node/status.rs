@@ -1,12 +1,14 @@
-//! Looks at the node and reports it when something changed, or when the cloud has not heard of it for long.
+//! Looks at the node and reports it when something changed, when the cloud has not heard of it for long, or when somebody says
+//! that nothing is known of it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::NodeCondition;
+use proto::resource::{ObjectKey, ResourceKind};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
@@ -40,9 +42,15 @@ impl Reporter {
     }
 
     pub(super) async fn run(&mut self) {
+        let mut nodes = self.meta.changes(ResourceKind::Node);
         loop {
+            nodes.borrow_and_update();
             let pause = if self.look().await { self.settings.look_every } else { Duration::from_secs(1) };
-            timeout(pause, changed(&mut self.runtime)).await.ok();
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = changed(&mut self.runtime) => {}
+                () = changed(&mut nodes) => {}
+            }
         }
     }
 
@@ -50,10 +58,13 @@ impl Reporter {
     async fn look(&mut self) -> bool {
         let machine = Machine::look(&self.settings.root);
         let runtime = self.runtime.borrow_and_update().clone();
-        let before = self.said.as_ref().map_or(&[][..], |said| &said.conditions);
+        let given_up = self.given_up().await;
+        let said = self.said.as_ref().map_or(&[][..], |said| &said.conditions);
+        let before = given_up.as_deref().unwrap_or(said);
         let conditions = condition::conditions(before, &self.settings, &machine, &runtime, Timestamp::now());
         let quiet = self.said.as_ref().is_some_and(|said| {
-            condition::same(&said.conditions, &conditions)
+            given_up.is_none()
+                && condition::same(&said.conditions, &conditions)
                 && said.runtime == runtime
                 && said.at.elapsed() < self.settings.report_every
         });
@@ -70,5 +81,17 @@ impl Reporter {
         }
         self.said = Some(Said { conditions, runtime, at: Instant::now() });
         true
+    }
+
+    /// The conditions in the cloud, if somebody wrote there that nothing is known of this node: the link was away for long, and
+    /// the status said last is as good as never said.
+    async fn given_up(&self) -> Option<Vec<NodeCondition>> {
+        let key = ObjectKey { namespace: None, kind: ResourceKind::Node, name: self.settings.name.clone() };
+        let node = self.meta.get(&key).await.ok()??;
+        let conditions = node.object.pointer("/status/conditions")?.clone();
+        let conditions: Vec<NodeCondition> = serde_json::from_value(conditions).ok()?;
+        let unknown =
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown");
+        unknown.then_some(conditions)
     }
 }

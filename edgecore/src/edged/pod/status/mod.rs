@@ -126,6 +126,14 @@ pub fn differs(prior: Option<&PodStatus>, next: &PodStatus) -> bool {
     prior.is_none_or(|prior| plain(prior) != plain(next))
 }
 
+/// Whether somebody else said of the pod that it is not ready, as happens when its node has been silent: the agent itself
+/// always gives a reason.
+pub fn is_denied(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    ready.any(|ready| ready.status == "False" && ready.reason.as_deref().unwrap_or_default().is_empty())
+}
+
 /// The name by which users know a pod in messages: `name_namespace(uid)`.
 pub fn pod_label(pod: &Pod) -> String {
     let meta = &pod.metadata;

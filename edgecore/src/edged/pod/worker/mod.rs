@@ -64,6 +64,8 @@ pub struct Worker {
     present: bool,
     memory: Memory,
     prior: Option<PodStatus>,
+    /// The version of the pod's object that was last contradicted.
+    objected: Option<String>,
     objects: Arc<Objects>,
     /// Config maps, secrets or the pod itself may have changed since the last look.
     stale: bool,
@@ -94,6 +96,7 @@ impl Worker {
             present: true,
             memory: Memory::default(),
             prior: None,
+            objected: None,
             objects: Arc::default(),
             stale: true,
             renew: None,
@@ -268,15 +271,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Says how the pod stands, if that differs from what was said.
+    /// Says how the pod stands, if that differs from what was said, or if somebody else says otherwise.
     async fn report(&mut self, now: Timestamp) -> Result<(), RoundError> {
         if !self.present {
             return Ok(());
         }
         let next = status::build(self.view(now), &self.ctx.node_facts);
-        if !status::differs(self.prior.as_ref(), &next) {
+        let version = &self.pod.metadata.resource_version;
+        let denied = status::is_denied(&self.pod) && self.objected != *version;
+        if !denied && !status::differs(self.prior.as_ref(), &next) {
             return Ok(());
         }
+        self.objected.clone_from(version);
         let (namespace, name, uid) = self.identity();
         self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
         tracing::debug!(phase = next.phase, "status reported");
