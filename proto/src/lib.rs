@@ -10,5 +10,6 @@ pub mod crds;
 pub mod devices;
 pub mod message;
 pub mod pki;
+pub mod quantity;
 pub mod resource;
 pub mod session;

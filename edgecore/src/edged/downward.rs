@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
 use super::pod::policy;
-use super::quantity;
+use proto::quantity;
 
 /// What the node adds to a pod's knowledge of itself.
 #[derive(Clone, Debug)]

@@ -15,7 +15,6 @@ mod manager;
 pub mod node;
 pub mod objects;
 pub mod pod;
-pub mod quantity;
 pub mod runtime;
 pub mod volumes;
 

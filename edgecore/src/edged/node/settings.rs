@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 use k8s_openapi::api::core::v1::Taint;
 use proto::config::Edged;
 
-use super::super::quantity::{self, QuantityError};
+use proto::quantity::{self, QuantityError};
 
 /// What the operator says about the node.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::status::QosClass;
 use crate::edged::config::Settings;
-use crate::edged::quantity::{self, QuantityError};
+use proto::quantity::{self, QuantityError};
 
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;

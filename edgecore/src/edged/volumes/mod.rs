@@ -24,7 +24,7 @@ use super::config::Settings;
 use super::downward::Facts;
 use super::objects::Objects;
 use super::pod::policy;
-use super::quantity;
+use proto::quantity;
 
 pub use mounts::{Mounted, for_container};
 pub use payload::PayloadError;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::super::policy;
-use crate::edged::quantity;
+use proto::quantity;
 
 /// How firmly a pod's resources are promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@
 pub struct QuantityError(String);
 
 /// The quantity in billionths.
+///
+/// # Errors
+/// If `text` is no quantity, or one of more than 10^20.
 pub fn nano(text: &str) -> Result<i128, QuantityError> {
     let wrong = || QuantityError(text.to_owned());
     let split =
@@ -60,6 +63,9 @@ fn scale(suffix: &str) -> Option<(i128, i128)> {
 }
 
 /// The quantity in whole units, rounded up.
+///
+/// # Errors
+/// If `text` is no quantity, or too large.
 pub fn whole(text: &str) -> Result<i64, QuantityError> {
     let nano = nano(text)?;
     i64::try_from(nano.div_euclid(1_000_000_000) + i128::from(nano.rem_euclid(1_000_000_000) > 0))
@@ -67,6 +73,9 @@ pub fn whole(text: &str) -> Result<i64, QuantityError> {
 }
 
 /// The quantity in thousandths, rounded up.
+///
+/// # Errors
+/// If `text` is no quantity, or too large.
 pub fn milli(text: &str) -> Result<i64, QuantityError> {
     let nano = nano(text)?;
     i64::try_from(nano.div_euclid(1_000_000) + i128::from(nano.rem_euclid(1_000_000) > 0))
