@@ -96,3 +96,21 @@ fn only_the_image_and_a_few_numbers_of_a_pod_may_change() {
     new["spec"]["nodeName"] = json!("b");
     assert!(check(&new)[0].starts_with("spec: Forbidden: pod updates may not change fields other than"));
 }
+
+#[test]
+fn a_pod_may_lose_scheduling_gates_and_gets_no_new_ones() {
+    let gated =
+        |gates: Value| pod(json!({"containers": [{"name": "c", "image": "x"}], "schedulingGates": gates}));
+    let old = gated(json!([{"name": "a"}, {"name": "b"}]));
+    let check = |gates: Value| {
+        let mut errors = Errors::default();
+        update::validate(&old, &gated(gates), &mut errors);
+        errors.into_vec().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(check(json!([{"name": "b"}])).is_empty());
+    assert!(check(json!([])).is_empty());
+    assert_eq!(
+        check(json!([{"name": "a"}, {"name": "c"}])),
+        ["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate 'c'"]
+    );
+}

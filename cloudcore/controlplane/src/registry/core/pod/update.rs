@@ -1,4 +1,4 @@
-//! What may change in a pod that exists: images, a few numbers and more tolerations. The rest is for its successor.
+//! What may change in a pod that exists: images, a few numbers, more tolerations and fewer scheduling gates. The rest is for its successor.
 
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ pub(super) fn validate(old: &Value, new: &Value, errors: &mut Errors) {
     }
     deadline(old, new, &path, errors);
     tolerations(old, new, &path, errors);
+    gates(old, new, &path, errors);
     if mutable_part_removed(old, new) != mutable_part_removed(new, new) {
         errors.forbidden(&path, FIXED);
     }
@@ -48,6 +49,16 @@ fn tolerations(old: &Value, new: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
+fn gates(old: &Value, new: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let before = old.list("/schedulingGates");
+    for gate in new.list("/schedulingGates").iter().map(|gate| gate.text("/name")) {
+        if !before.iter().any(|one| one.text("/name") == gate) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{gate}'");
+            errors.forbidden(&path.field("schedulingGates"), &detail);
+        }
+    }
+}
+
 /// `spec` with everything that may change taken from `new`.
 fn mutable_part_removed(spec: &Value, new: &Value) -> Value {
     let mut spec = spec.clone();
@@ -61,6 +72,7 @@ fn mutable_part_removed(spec: &Value, new: &Value) -> Value {
     if let Some(map) = spec.as_object_mut() {
         map.shift_remove("activeDeadlineSeconds");
         map.shift_remove("tolerations");
+        map.shift_remove("schedulingGates");
         map.shift_remove("ephemeralContainers");
         if map.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0)
             && new.int("/terminationGracePeriodSeconds") == Some(1)
