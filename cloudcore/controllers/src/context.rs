@@ -6,14 +6,16 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use tasks::TaskSet;
 
 use crate::cache::Cache;
-use crate::events::{Events, Recorder};
+use crate::events::{Events, Recorder, Reporter};
 
 /// What an operator may choose.
 #[derive(Clone, Debug)]
@@ -65,11 +67,13 @@ pub(crate) struct Caches {
     pub(crate) namespaces: Cache<Namespace>,
     pub(crate) nodes: Cache<Node>,
     pub(crate) persistent_volume_claims: Cache<PersistentVolumeClaim>,
+    pub(crate) persistent_volumes: Cache<PersistentVolume>,
     pub(crate) pod_disruption_budgets: Cache<PodDisruptionBudget>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) replica_sets: Cache<ReplicaSet>,
     pub(crate) services: Cache<Service>,
     pub(crate) stateful_sets: Cache<StatefulSet>,
+    pub(crate) storage_classes: Cache<StorageClass>,
 }
 
 impl Context {
@@ -85,11 +89,13 @@ impl Context {
             namespaces: Cache::start(&client, tasks),
             nodes: Cache::start(&client, tasks),
             persistent_volume_claims: Cache::start(&client, tasks),
+            persistent_volumes: Cache::start(&client, tasks),
             pod_disruption_budgets: Cache::start(&client, tasks),
             pods: Cache::start(&client, tasks),
             replica_sets: Cache::start(&client, tasks),
             services: Cache::start(&client, tasks),
             stateful_sets: Cache::start(&client, tasks),
+            storage_classes: Cache::start(&client, tasks),
         };
         let events = Events::start(client.clone(), tasks);
         Self { client, caches: Arc::new(caches), settings: Arc::new(settings), events }
@@ -98,5 +104,10 @@ impl Context {
     /// Records events as `component`, which `kubectl describe` shows in the column From.
     pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
         self.events.recorder(component)
+    }
+
+    /// Records events in the newer style, as `component` on this machine.
+    pub(crate) fn reporter(&self, component: &'static str) -> Reporter {
+        self.events.reporter(component, &self.settings.host)
     }
 }

@@ -3,12 +3,15 @@
 //! A reconciliation hands an event to a bounded queue and goes on; one task writes. Source of the rules: Kubernetes v1.36
 //! `client-go/tools/record`: the same event again raises `count`, and an object may have 25 at once and one more every 5 minutes.
 
+mod series;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::api::events::v1::Event as SeriesEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -16,6 +19,8 @@ use serde_json::json;
 use tasks::{Restart, TaskSet};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use series::Act;
 
 /// Events that wait to be written; more are dropped and counted.
 const WAITING: usize = 1000;
@@ -46,11 +51,21 @@ enum Severity {
 
 struct Note {
     component: &'static str,
+    /// None in the older style.
+    act: Option<Act>,
     about: ObjectReference,
     severity: Severity,
     reason: &'static str,
     message: String,
     at: Timestamp,
+}
+
+/// Records what a component does, in the newer style.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    component: &'static str,
+    instance: Arc<str>,
+    queue: mpsc::Sender<Note>,
 }
 
 /// What makes two events the same.
@@ -97,6 +112,10 @@ impl Events {
     pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
         Recorder { component, queue: self.queue.clone() }
     }
+
+    pub(crate) fn reporter(&self, component: &'static str, host: &str) -> Reporter {
+        Reporter { component, instance: format!("{component}-{host}").into(), queue: self.queue.clone() }
+    }
 }
 
 // === impl Recorder ===
@@ -128,10 +147,60 @@ impl Recorder {
     }
 
     fn record(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
-        let note = Note { component: self.component, about, severity, reason, message, at: Timestamp::now() };
-        if let Err(error) = self.queue.try_send(note) {
-            tracing::warn!(component = self.component, reason, %error, "an event was dropped");
-        }
+        let component = self.component;
+        let note = Note { component, act: None, about, severity, reason, message, at: Timestamp::now() };
+        hand_over(&self.queue, note);
+    }
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    /// `action` went as it should.
+    pub(crate) fn normal(
+        &self,
+        about: ObjectReference,
+        related: Option<ObjectReference>,
+        action: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.report(about, related, Severity::Normal, action, reason, message);
+    }
+
+    /// `action` failed in a way that a person may have to look at.
+    pub(crate) fn warning(
+        &self,
+        about: ObjectReference,
+        action: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.report(about, None, Severity::Warning, action, reason, message);
+    }
+
+    fn report(
+        &self,
+        about: ObjectReference,
+        related: Option<ObjectReference>,
+        severity: Severity,
+        action: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        let act = Some(Act { action, instance: Arc::clone(&self.instance), related });
+        let component = self.component;
+        hand_over(
+            &self.queue,
+            Note { component, act, about, severity, reason, message, at: Timestamp::now() },
+        );
+    }
+}
+
+fn hand_over(queue: &mpsc::Sender<Note>, note: Note) {
+    let (component, reason) = (note.component, note.reason);
+    if let Err(error) = queue.try_send(note) {
+        tracing::warn!(component, reason, %error, "an event was dropped");
     }
 }
 
@@ -176,20 +245,26 @@ impl Note {
         self.about.namespace.as_deref().unwrap_or("default")
     }
 
-    fn event(self) -> Event {
-        let namespace = self.namespace().to_owned();
-        let name = self.about.name.clone().unwrap_or_default();
-        let at = Time(self.at);
-        let kind = match self.severity {
+    fn kind(&self) -> &'static str {
+        match self.severity {
             Severity::Normal => "Normal",
             Severity::Warning => "Warning",
-        };
+        }
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        let name = self.about.name.clone().unwrap_or_default();
+        ObjectMeta {
+            name: Some(format!("{name}.{:016x}", self.at.as_nanosecond())),
+            namespace: Some(self.namespace().to_owned()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn event(self) -> Event {
+        let (metadata, kind, at) = (self.metadata(), self.kind(), Time(self.at));
         Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}.{:016x}", self.at.as_nanosecond())),
-                namespace: Some(namespace),
-                ..ObjectMeta::default()
-            },
+            metadata,
             involved_object: self.about,
             reason: Some(self.reason.to_owned()),
             message: Some(self.message),
@@ -233,24 +308,20 @@ async fn write(
 }
 
 async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(), kube::Error> {
-    let api = Api::<Event>::namespaced(client.clone(), note.namespace());
     let sameness = note.sameness();
     if let Some(written) = memory.written.get_mut(&sameness) {
         written.count += 1;
-        let patch = json!({"count": written.count, "lastTimestamp": Time(note.at)});
-        match api.patch(&written.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match repeat(client, &note, written).await {
             // Events expire; then it is told anew.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            result => return result.map(|_| ()),
+            result => return result,
         }
     }
     if memory.written.len() >= REMEMBERED {
         memory.written.clear();
     }
-    let event = note.event();
-    let name = event.metadata.name.clone().unwrap_or_default();
-    match api.create(&PostParams::default(), &event).await {
-        Ok(_) => {
+    match create(client, note).await {
+        Ok(name) => {
             memory.written.insert(sameness, Written { name, count: 1 });
             Ok(())
         }
@@ -260,6 +331,36 @@ async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(),
     }
 }
 
+async fn repeat(client: &Client, note: &Note, written: &Written) -> Result<(), kube::Error> {
+    let (name, params, namespace) = (&written.name, PatchParams::default(), note.namespace());
+    if note.act.is_some() {
+        let api = Api::<SeriesEvent>::namespaced(client.clone(), namespace);
+        return api
+            .patch(name, &params, &Patch::Merge(series::again(written.count, note.at)))
+            .await
+            .map(drop);
+    }
+    let api = Api::<Event>::namespaced(client.clone(), namespace);
+    let patch = json!({"count": written.count, "lastTimestamp": Time(note.at)});
+    api.patch(name, &params, &Patch::Merge(patch)).await.map(drop)
+}
+
+/// Gives the event's name.
+async fn create(client: &Client, mut note: Note) -> Result<String, kube::Error> {
+    let (namespace, metadata) = (note.namespace().to_owned(), note.metadata());
+    let name = metadata.name.clone().unwrap_or_default();
+    if let Some(act) = note.act.take() {
+        let api = Api::<SeriesEvent>::namespaced(client.clone(), &namespace);
+        let said = (note.kind(), note.reason, note.message);
+        let event = series::event(metadata, (note.component, act), note.about, said, note.at);
+        api.create(&PostParams::default(), &event).await?;
+    } else {
+        let api = Api::<Event>::namespaced(client.clone(), &namespace);
+        api.create(&PostParams::default(), &note.event()).await?;
+    }
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +368,7 @@ mod tests {
     fn note(uid: &str, second: i64) -> Note {
         Note {
             component: "test",
+            act: None,
             about: ObjectReference { uid: Some(uid.to_owned()), ..ObjectReference::default() },
             severity: Severity::Normal,
             reason: "Tested",

@@ -25,6 +25,7 @@ mod node;
 mod pods;
 mod replicaset;
 mod run;
+mod scheduler;
 mod statefulset;
 mod status;
 mod writes;
@@ -48,5 +49,6 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     job::start(&context, tasks);
     node::start(&context, tasks);
     replicaset::start(&context, tasks);
+    scheduler::start(&context, tasks);
     statefulset::start(&context, tasks);
 }

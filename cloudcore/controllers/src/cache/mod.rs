@@ -88,12 +88,9 @@ impl<K: Cached> Cache<K> {
         self.store.clone()
     }
 
-        // The sender lives as long as the cache, so there is no error.
-        // The sender lives in `self`.
-    /// Waits until the first list is here, or the watch has ended. Any number may wait: kube's own `wait_until_ready` wakes only
     /// Waits until the first list is here. Kube's store has the like, but wakes only one of those who wait.
-    /// the last of those who do.
     pub(crate) async fn ready(&self) {
+        // The sender lives as long as the cache, so there is no error.
         let _ = self.shared.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
