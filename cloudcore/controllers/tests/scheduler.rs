@@ -47,12 +47,29 @@ async fn refused(managed: &Managed, name: &str, message: &str) {
     managed.until(&path, message, says).await;
 }
 
+/// As [`refused`], for a node that was changed a moment ago: a pod that came before the scheduler saw the change is taken away again.
+async fn refused_soon(managed: &Managed, name: &str, message: &str) {
+    let path = format!("/api/v1/namespaces/default/pods/{name}");
+    loop {
+        apply(managed, name, json!({})).await;
+        let decided = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|one| one["type"] == "PodScheduled")
+        };
+        let pod = managed.until(&path, "decided", decided).await;
+        if pod["spec"]["nodeName"].is_null() {
+            return refused(managed, name, message).await;
+        }
+        managed.cluster.must(&["delete", "pod", name, "--now"]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_gets_a_node_and_kubectl_describe_says_who_gave_it() {
     let managed = Managed::start().await;
     apply(&managed, "early", json!({})).await;
     refused(&managed, "early", "no nodes available to schedule pods").await;
-    let _agent = managed.node("edge-1");
+    let _agent = managed.binding_node("edge-1").await;
     assert_eq!(bound(&managed, "early").await, "edge-1");
     let told = "Successfully assigned default/early to edge-1";
     let described = managed
@@ -102,7 +119,7 @@ async fn each_rule_that_keeps_a_pod_away_is_told_in_kubernetes_words_and_a_chang
     const NOBODY: &str =
         "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     let managed = Managed::start().await;
-    let _agent = managed.node("edge-1");
+    let _agent = managed.binding_node("edge-1").await;
     let anti = |app: &str| {
         let term =
             json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}});
@@ -162,19 +179,13 @@ async fn each_rule_that_keeps_a_pod_away_is_told_in_kubernetes_words_and_a_chang
     bound(&managed, "apart").await;
 
     managed.cluster.must(&["cordon", "edge-1"]).await;
-    apply(&managed, "cordoned", json!({})).await;
-    refused(
-        &managed,
-        "cordoned",
-        &format!("0/1 nodes are available: 1 node(s) were unschedulable. {HOPELESS}"),
-    )
-    .await;
+    let cordoned = format!("0/1 nodes are available: 1 node(s) were unschedulable. {HOPELESS}");
+    refused_soon(&managed, "cordoned", &cordoned).await;
     managed.cluster.must(&["uncordon", "edge-1"]).await;
     bound(&managed, "cordoned").await;
     managed.cluster.must(&["taint", "node", "edge-1", "k=v:NoSchedule"]).await;
-    apply(&managed, "tainted", json!({})).await;
     let tainted = format!("0/1 nodes are available: 1 node(s) had untolerated taint(s). {HOPELESS}");
-    refused(&managed, "tainted", &tainted).await;
+    refused_soon(&managed, "tainted", &tainted).await;
     apply(&managed, "tolerant", json!({"tolerations": [{"key": "k", "operator": "Exists"}]})).await;
     bound(&managed, "tolerant").await;
     managed.cluster.must(&["taint", "node", "edge-1", "k-"]).await;
@@ -184,7 +195,7 @@ async fn each_rule_that_keeps_a_pod_away_is_told_in_kubernetes_words_and_a_chang
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_more_important_pod_takes_the_place_of_a_lesser_one() {
     let managed = Managed::start().await;
-    let _agent = managed.node("edge-1");
+    let _agent = managed.binding_node("edge-1").await;
     managed.cluster.must(&["create", "priorityclass", "high", "--value=1000"]).await;
     let mut low = requests(json!({"cpu": "3"}));
     low["terminationGracePeriodSeconds"] = json!(1);
@@ -210,7 +221,10 @@ async fn a_more_important_pod_takes_the_place_of_a_lesser_one() {
 async fn a_restart_in_the_middle_of_scheduling_binds_each_pod_once_and_fills_no_node_too_much() {
     let mut managed = Managed::start().await;
     let names: Vec<_> = (0..10).map(|at| format!("edge-{at}")).collect();
-    let agents: Vec<_> = names.iter().map(|name| managed.node(name)).collect();
+    let mut agents = Vec::new();
+    for name in &names {
+        agents.push(managed.binding_node(name).await);
+    }
     managed
         .until("/api/v1/nodes", "ten nodes that are ready", |list| {
             let nodes = list["items"].as_array().cloned().unwrap_or_default();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::cache::Changes;
+use crate::cache::{Cached, Changes};
 use crate::context::Caches;
 
 /// One change of what the scheduler looks at.
@@ -39,6 +39,20 @@ impl Feed {
             classes: caches.storage_classes.changes(),
             pods: caches.pods.changes(),
         }
+    }
+
+    /// The next change that is there already. Not through `select!`, which says that nothing is there when the task has run
+    /// for long: a decision would be made without the pods that were not seen yet.
+    pub(super) fn ready(&mut self) -> Option<Change> {
+        fn ready<K: Cached>(changes: &mut Changes<K>, kind: fn(Arc<K>) -> Change) -> Option<Change> {
+            changes.next().now_or_never().flatten().map(kind)
+        }
+        ready(&mut self.nodes, Change::Node)
+            .or_else(|| ready(&mut self.namespaces, Change::Namespace))
+            .or_else(|| ready(&mut self.classes, Change::Class))
+            .or_else(|| ready(&mut self.volumes, Change::Volume))
+            .or_else(|| ready(&mut self.claims, Change::Claim))
+            .or_else(|| ready(&mut self.pods, Change::Pod))
     }
 
     /// The next change; never none while the caches live.

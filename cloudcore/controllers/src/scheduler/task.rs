@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use tasks::{Restart, TaskSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ async fn run(context: Context, token: CancellationToken) {
     let mut feed = Feed::new(&caches);
     let mut worker = Worker::new(context);
     while !token.is_cancelled() {
-        while let Some(Some(change)) = feed.next().now_or_never() {
+        while let Some(change) = feed.ready() {
             worker.see(&change);
         }
         worker.decide_some();

@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 pub mod agent;
-pub mod binder;
 #[path = "../../../controlplane/tests/support/mod.rs"]
 pub mod cluster;
 
@@ -19,7 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Managed {
     pub cluster: Cluster,
     pub tasks: TaskSet,
-    binder: TaskSet,
 }
 
 impl Managed {
@@ -31,8 +29,7 @@ impl Managed {
         let cluster = Cluster::start().await;
         let tasks = TaskSet::new("controllers");
         controllers::start(cluster.client.clone(), settings, &tasks);
-        let binder = binder::start(&cluster.client);
-        Self { cluster, tasks, binder }
+        Self { cluster, tasks }
     }
 
     /// A node that runs every pod which is bound to it; see [`agent`].
