@@ -2,13 +2,14 @@
 //!
 //! A look at the caches that misses the pod just made would make a second one. So a controller says at which revision it wrote
 //! on behalf of an owner, and does not act for that owner again before the cache has come that far. The API numbers
-//! its writes in one row, so one number per owner is enough. Kubernetes counts instead ("expectations").
+//! its writes in one row, so one number per owner is enough; only a deletion that is over at once is answered without one, so
+//! that object is looked for. Kubernetes counts instead ("expectations").
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
 use crate::cache::{Cache, Cached, revision_of, uid_of};
@@ -22,6 +23,8 @@ pub(crate) struct Writes(Mutex<HashMap<String, Written>>);
 
 struct Written {
     revision: u64,
+    /// What was deleted and may still be in the cache: namespace and name, by uid.
+    deleted: HashMap<String, (String, String)>,
     at: Instant,
 }
 
@@ -33,20 +36,31 @@ impl Writes {
 
     /// Whether `cache` shows all that was written on behalf of `owner`.
     pub(crate) fn are_seen<O: Resource, K: Cached>(&self, owner: &O, cache: &Cache<K>) -> bool {
-        self.seen(&uid_of(owner), cache.revision())
+        let revision = cache.revision();
+        self.seen(&uid_of(owner), revision, |uid, namespace, name| {
+            cache.get(namespace, name).is_none_or(|there| uid_of(&*there) != uid)
+        })
+    }
+
+    /// `object`, which has a namespace, was deleted at once on behalf of `owner`.
+    pub(crate) fn deleted<O: Resource, K: Resource>(&self, owner: &O, object: &K) {
+        let mut writes = self.writes();
+        let place = (object.namespace().unwrap_or_default(), object.name_any());
+        entry(&mut writes, uid_of(owner)).deleted.insert(uid_of(object), place);
     }
 
     fn note(&self, owner: String, revision: u64) {
         let mut writes = self.writes();
-        let written = writes.entry(owner).or_insert(Written { revision, at: Instant::now() });
+        let written = entry(&mut writes, owner);
         written.revision = written.revision.max(revision);
-        written.at = Instant::now();
     }
 
-    fn seen(&self, owner: &str, revision: u64) -> bool {
+    fn seen(&self, owner: &str, revision: u64, is_gone: impl Fn(&str, &str, &str) -> bool) -> bool {
         let mut writes = self.writes();
-        let Some(written) = writes.get(owner) else { return true };
-        let seen = written.revision <= revision || written.at.elapsed() > TIMEOUT;
+        let Some(written) = writes.get_mut(owner) else { return true };
+        written.deleted.retain(|uid, (namespace, name)| !is_gone(uid, namespace, name));
+        let all_seen = written.revision <= revision && written.deleted.is_empty();
+        let seen = all_seen || written.at.elapsed() > TIMEOUT;
         if seen {
             writes.remove(owner);
         }
@@ -58,6 +72,13 @@ impl Writes {
     }
 }
 
+fn entry(writes: &mut HashMap<String, Written>, owner: String) -> &mut Written {
+    let now = Instant::now();
+    let written = writes.entry(owner).or_insert(Written { revision: 0, deleted: HashMap::new(), at: now });
+    written.at = now;
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,15 +86,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_owner_waits_for_its_newest_write_and_no_longer_than_five_minutes() {
         let writes = Writes::default();
-        assert!(writes.seen("a", 0));
+        assert!(writes.seen("a", 0, |_, _, _| true));
         writes.note("a".to_owned(), 7);
         writes.note("a".to_owned(), 5);
-        assert!(!writes.seen("a", 6));
-        assert!(writes.seen("b", 0));
-        assert!(writes.seen("a", 7));
-        assert!(writes.seen("a", 0));
+        assert!(!writes.seen("a", 6, |_, _, _| true));
+        assert!(writes.seen("b", 0, |_, _, _| true));
+        assert!(writes.seen("a", 7, |_, _, _| true));
+        assert!(writes.seen("a", 0, |_, _, _| true));
         writes.note("a".to_owned(), 9);
         tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
-        assert!(writes.seen("a", 8));
+        assert!(writes.seen("a", 8, |_, _, _| true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_that_was_over_at_once_is_waited_for_until_the_cache_forgets_the_object() {
+        let writes = Writes::default();
+        let mut pod = k8s_openapi::api::core::v1::Pod::default();
+        pod.metadata.uid = Some("a".to_owned());
+        writes.deleted(&pod, &pod);
+        assert!(!writes.seen("a", 0, |_, _, _| false));
+        assert!(writes.seen("a", 0, |uid, _, _| uid == "a"));
+        assert!(writes.seen("a", 0, |_, _, _| false));
+        writes.deleted(&pod, &pod);
+        tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
+        assert!(writes.seen("a", 0, |_, _, _| false));
     }
 }

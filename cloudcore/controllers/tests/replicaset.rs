@@ -135,3 +135,40 @@ async fn controllers_killed_in_the_middle_make_neither_too_few_nor_too_many() {
         .until(PODS, "exactly as many as wanted", |list| list["items"].as_array().unwrap().len() == 100)
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pod_that_says_it_is_the_cheapest_goes_first() {
+    let managed = Managed::start().await;
+    let _node = managed.node("one");
+    create(&managed, SETS, set("web", 4)).await;
+    until_ready(&managed, "web", 4).await;
+    let (_, list) = managed.cluster.call("GET", PODS, Value::Null).await;
+    let names = active(&list);
+    for cheap in &names[1..3] {
+        let cost = "controller.kubernetes.io/pod-deletion-cost=-1";
+        managed.cluster.must(&["annotate", "pod", cheap, cost]).await;
+    }
+    managed.cluster.must(&["scale", "rs/web", "--replicas=2"]).await;
+    until_ready(&managed, "web", 2).await;
+    let (_, list) = managed.cluster.call("GET", PODS, Value::Null).await;
+    assert_eq!(active(&list), [names[0].as_str(), names[3].as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_go_at_once_are_deleted_once_and_no_other_with_them() {
+    let managed = Managed::start().await;
+    let mut unbound = set("web", 60);
+    unbound["spec"]["template"]["spec"]["nodeName"] = Value::Null;
+    create(&managed, SETS, unbound).await;
+    let path = format!("{SETS}/web");
+    managed.until(&path, "full", |set| set["status"]["replicas"] == 60).await;
+    let (_, list) = managed.cluster.call("GET", PODS, Value::Null).await;
+    let before = active(&list);
+    managed.cluster.must(&["scale", "rs/web", "--replicas=20"]).await;
+    let settled = |set: &Value| set["status"]["replicas"] == 20 && set["status"]["observedGeneration"] == 2;
+    managed.until(&path, "smaller", settled).await;
+    let (_, list) = managed.cluster.call("GET", PODS, Value::Null).await;
+    let after = active(&list);
+    assert_eq!(after.len(), 20);
+    assert!(after.iter().all(|name| before.contains(name)), "one too many went and was replaced: {after:?}");
+}

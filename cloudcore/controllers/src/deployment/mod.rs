@@ -20,12 +20,14 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tasks::TaskSet;
 
 use self::view::View;
+use crate::cache::is_going;
 use crate::claim::controller_of;
 use crate::context::{Caches, Context};
 use crate::error::Error;
@@ -51,12 +53,26 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
         Shell { context: context.clone(), recorder, sets: Arc::default(), deployments: Arc::default() };
     let caches = Arc::clone(&context.caches);
     let controller = move || {
-        let of_pods = Arc::clone(&caches);
+        let (of_pods, of_sets) = (Arc::clone(&caches), Arc::clone(&caches));
         Controller::for_shared_stream(caches.deployments.changes(), caches.deployments.store())
             .owns_shared_stream(caches.replica_sets.changes())
+            .watches_shared_stream(caches.replica_sets.changes(), move |set| suitors(&of_sets, &set))
             .watches_shared_stream(caches.pods.changes(), move |pod| waits_for(&of_pods, &pod))
     };
     run("deployments", tasks, controller, move |deployment| reconcile(shell.clone(), deployment));
+}
+
+/// The deployments that may adopt a set without a controller.
+fn suitors(caches: &Caches, set: &ReplicaSet) -> Vec<ObjectRef<Deployment>> {
+    if controller_of(set).is_some() || is_going(set) {
+        return Vec::new();
+    }
+    let fits = |deployment: &Deployment| {
+        let selector = deployment.spec.as_ref().map(|spec| Selector::try_from(spec.selector.clone()));
+        selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(set.labels())))
+    };
+    let deployments = caches.deployments.within(&set.namespace().unwrap_or_default(), fits);
+    deployments.iter().map(|deployment| ObjectRef::from_obj(&**deployment)).collect()
 }
 
 /// The deployment that does not begin with new pods before this old one has ended.

@@ -15,8 +15,8 @@ pub(super) fn is_wanted<'s>(view: &View<'_>, sets: impl IntoIterator<Item = &'s 
 /// The sizes that follow from the number of replicas alone, whatever the template.
 pub(super) fn sizes(view: &View<'_>, new: Option<&Set>, old: &[Set]) -> Vec<Resize> {
     if let Some(only) = active_or_latest(new, old) {
-        let changed = size(&only) != view.replicas();
-        return changed.then(|| (only, view.replicas())).into_iter().collect();
+        // Also if it is of that size already: it has to remember for how many it was sized, or it would count as resized for ever.
+        return vec![(only, view.replicas())];
     }
     if new.is_some_and(|new| is_saturated(view, new)) {
         return old.iter().filter(|set| size(set) > 0).map(|set| (Set::clone(set), 0)).collect();
@@ -57,8 +57,11 @@ fn proportional<'s>(view: &View<'_>, sets: impl Iterator<Item = &'s Set>) -> Vec
         left -= share;
         sizes.push(size(set) + share);
     }
-    if let Some(first) = sizes.first_mut() {
-        *first = (*first + left).max(0);
+    // The first takes what rounding left; what it cannot give, the next ones do.
+    for size in &mut sizes {
+        let change = left.max(-*size);
+        *size += change;
+        left -= change;
     }
     // Also those of unchanged size: they have to remember for how many they were sized.
     sets.into_iter().zip(sizes).collect()
@@ -127,10 +130,15 @@ mod tests {
         assert_eq!(after(4, &[set("new", 0, 2, 3), set("old", 0, 2, 3)]), [("new".to_owned(), 4)]);
     }
 
+    #[test]
+    fn a_set_that_has_its_size_already_is_told_so() {
+        assert_eq!(after(4, &[set("new", 4, 2, 3)]), [("new".to_owned(), 4)]);
+    }
+
     proptest! {
         #[test]
         fn no_pod_is_lost_in_the_sharing(
-            replicas in 1..40i32, parts in prop::collection::vec(1..20i32, 2..5),
+            replicas in 1..40i32, parts in prop::collection::vec(1..20i32, 2..9),
         ) {
             // As many as the last size allowed.
             let before = parts.iter().sum::<i32>();

@@ -113,7 +113,9 @@ fn announce(news: Option<&News>, conditions: &mut Vec<DeploymentCondition>, now:
             let message = format!("Found new replica set {name:?}");
             condition::new(PROGRESSING, "True", "FoundNewReplicaSet", &message, now)
         }
-        Some(News::Failed(message)) => condition::new(PROGRESSING, "False", "FailedCreate", message, now),
+        Some(News::Failed(message)) => {
+            condition::new(PROGRESSING, "False", "ReplicaSetCreateError", message, now)
+        }
         _ => return,
     };
     condition::set(conditions, made);
@@ -218,7 +220,8 @@ fn failures(sets: &Sets, conditions: &mut Vec<DeploymentCondition>, now: Timesta
 pub(super) fn next_look(view: &View<'_>, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
     let deadline = view.deadline()?;
     let progress = condition::find(status.conditions.as_deref()?, PROGRESSING)?;
-    if is_complete(view, status) || progress.reason.as_deref() == Some(TIMED_OUT) {
+    // A deadline runs only while something is rolled out.
+    if is_complete(view, status) || matches!(progress.reason.as_deref(), Some(DONE | PAUSED | TIMED_OUT)) {
         return None;
     }
     let due = progress.last_update_time.as_ref()?.0.as_second() + deadline + 1;

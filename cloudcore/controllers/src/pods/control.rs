@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::cache::{Cache, Cached, uid_of};
+use crate::cache::{Cache, Cached, is_going, uid_of};
 use crate::claim::reference;
 use crate::error::Error;
 use crate::events::Recorder;
@@ -145,8 +145,9 @@ impl PodControl {
         let api = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
         match api.delete(&pod.name_any(), &this_one(pod)).await {
             Ok(deleted) => {
-                if let Some(pod) = deleted.left() {
-                    self.writes.wrote(owner, &pod);
+                match deleted.left().filter(is_going) {
+                    Some(going) => self.writes.wrote(owner, &going),
+                    None => self.writes.deleted(owner, pod),
                 }
                 Ok(true)
             }
