@@ -31,6 +31,9 @@ install_packages() {
   command -v nft > /dev/null || missing+=(nftables)
   command -v ip > /dev/null || missing+=(iproute2)
   command -v kubectl > /dev/null || missing+=(kubernetes-client)
+  python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
+  command -v node > /dev/null || missing+=(nodejs)
+  command -v npm > /dev/null || missing+=(npm)
   command -v shellcheck > /dev/null || missing+=(shellcheck)
   ((${#missing[@]})) || return 0
   say "installing ${missing[*]}"
@@ -58,6 +61,27 @@ unpack_old_kubectl() {
   export SKERRY_OLD_KUBECTL=$place/usr/bin/kubectl
 }
 
+# The clients of other languages, as their users install them; anew when the versions asked for change.
+install_clients() {
+  local from=tests/conform/clients python=$cache/clients/python node=$cache/clients/node
+  if ! cmp -s $from/python/requirements.txt "$python/requirements.txt"; then
+    say "installing the Python client"
+    rm -rf "$python"
+    python3 -m venv "$python"
+    "$python/bin/pip" install -q --disable-pip-version-check -r $from/python/requirements.txt
+    cp $from/python/requirements.txt "$python/"
+  fi
+  if ! cmp -s $from/node/package-lock.json "$node/installed-lock.json"; then
+    say "installing the JavaScript client"
+    rm -rf "$node"
+    mkdir -p "$node"
+    cp $from/node/package.json $from/node/package-lock.json "$node/"
+    (cd "$node" && npm ci --no-audit --no-fund)
+    cp $from/node/package-lock.json "$node/installed-lock.json"
+  fi
+  export CLIENT_PYTHON=$python/bin/python CLIENT_NODE=$node
+}
+
 install_nextest() {
   cargo nextest --version > /dev/null 2>&1 || {
     say "installing cargo-nextest"
@@ -67,6 +91,7 @@ install_nextest() {
 
 install_packages
 unpack_old_kubectl
+install_clients
 install_nextest
 
 say "format"

@@ -147,8 +147,10 @@ impl Cluster {
         self.dir
     }
 
+    /// Stops it and starts it again in the same place, so that clients find it again.
     pub async fn restart(self) -> Self {
-        Self::start_in(self.stop().await).await
+        let port = self.server.rsplit_once(':').unwrap().1.parse().unwrap();
+        Self::start_with(self.stop().await, |config| config.port = port).await
     }
 
     /// A client over TLS with the administrator's certificate.
