@@ -7,8 +7,6 @@
 //! anywhere. It may call: a [`kube::Client`] and nothing else, so it works the same beside any Kubernetes API. Called by:
 //! cloudcore, which starts it with the embedded control plane only, because a real cluster has its own.
 
-#![allow(dead_code, reason = "what all controllers share is here before the last of them")]
-
 mod cache;
 mod claim;
 mod context;
