@@ -11,6 +11,7 @@ mod cache;
 mod claim;
 mod context;
 mod cronjob;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod error;
@@ -41,6 +42,7 @@ use crate::context::Context;
 pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     let context = Context::start(client, settings, tasks);
     cronjob::start(&context, tasks);
+    daemonset::start(&context, tasks);
     deployment::start(&context, tasks);
     disruption::start(&context, tasks);
     garbage::start(&context, tasks);

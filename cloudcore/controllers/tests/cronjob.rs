@@ -50,7 +50,7 @@ async fn miss_a_run(managed: &Managed, name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_due_becomes_a_job_named_after_its_time_and_is_followed_to_its_end() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "cj1", "", Some("0")).await;
     miss_a_run(&managed, "cj1").await;
     let path = format!("{CRON_JOBS}/cj1");
@@ -87,7 +87,7 @@ async fn a_run_that_is_due_becomes_a_job_named_after_its_time_and_is_followed_to
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forbid_leaves_a_run_out_while_one_is_active_and_replace_deletes_it() {
     let mut managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     for policy in ["Forbid", "Replace"] {
         let name = policy.to_lowercase();
         apply(&managed, &name, &format!("  concurrencyPolicy: {policy}"), None).await;
@@ -121,7 +121,7 @@ async fn forbid_leaves_a_run_out_while_one_is_active_and_replace_deletes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_cron_job_starts_nothing_by_itself_but_kubectl_may() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "idle", "  suspend: true", Some("0")).await;
     miss_a_run(&managed, "idle").await;
     managed.cluster.must(&["create", "job", "--from=cronjob/idle", "byhand"]).await;

@@ -44,7 +44,7 @@ fn conditions(job: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_with_two_completions_runs_two_pods_and_is_described_as_kubectl_users_know_it() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "j1", "  completions: 2", Some("0")).await;
     let waited = managed.cluster.must(&["wait", "--for=condition=complete", "job/j1", "--timeout=25s"]).await;
     assert_eq!(waited, "job.batch/j1 condition met\n");
@@ -93,7 +93,7 @@ async fn a_job_with_two_completions_runs_two_pods_and_is_described_as_kubectl_us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_job_gives_up_at_its_limit_and_says_why() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "bad", "  backoffLimit: 1", Some("3")).await;
     let waited = managed.cluster.must(&["wait", "--for=condition=failed", "job/bad", "--timeout=29s"]).await;
     assert_eq!(waited, "job.batch/bad condition met\n");
@@ -116,7 +116,7 @@ async fn a_failing_job_gives_up_at_its_limit_and_says_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn suspending_takes_the_pods_away_and_resuming_brings_new_ones() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "s1", "  parallelism: 2\n  completions: 2", None).await;
     managed.until(&format!("{JOBS}/s1"), "running two pods", |job| job["status"]["ready"] == 2).await;
     let suspend = |value| json!({"spec": {"suspend": value}}).to_string();
@@ -140,7 +140,7 @@ async fn suspending_takes_the_pods_away_and_resuming_brings_new_ones() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pod_is_counted_once_though_the_controllers_are_killed_again_and_again() {
     let mut managed = Managed::start().await;
-    let _nodes = [managed.binding_node("edge-1").await, managed.binding_node("edge-2").await];
+    let _nodes = [managed.ready_node("edge-1").await, managed.ready_node("edge-2").await];
     apply(&managed, "many", "  parallelism: 5\n  completions: 30", Some("0")).await;
     let mut done = 0;
     while done < 30 {
@@ -166,7 +166,7 @@ async fn every_pod_is_counted_once_though_the_controllers_are_killed_again_and_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_indexed_job_gives_each_index_a_pod_of_its_own() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "ix", "  completionMode: Indexed\n  parallelism: 2\n  completions: 3", Some("0")).await;
     let job = managed
         .until(&format!("{JOBS}/ix"), "complete", |job| job["status"]["completionTime"].is_string())
@@ -194,7 +194,7 @@ async fn an_indexed_job_gives_each_index_a_pod_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_ends_a_job_and_its_time_to_live_removes_it_with_its_pods() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, "late", "  activeDeadlineSeconds: 1\n  ttlSecondsAfterFinished: 3", None).await;
     managed.cluster.must(&["wait", "--for=condition=failed", "job/late", "--timeout=25s"]).await;
     let job = managed.cluster.json(&["get", "job", "late"]).await;
@@ -205,7 +205,7 @@ async fn the_deadline_ends_a_job_and_its_time_to_live_removes_it_with_its_pods()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_creates_jobs_and_a_pod_whose_job_is_gone_can_go() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     managed.cluster.must(&["create", "job", "quick", "--image=busybox", "--", "sleep", "1"]).await;
     managed.until(&format!("{JOBS}/quick"), "running", |job| job["status"]["ready"] == 1).await;
     managed.cluster.must(&["delete", "job", "quick", "--cascade=orphan"]).await;

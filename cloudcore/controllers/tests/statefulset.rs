@@ -51,7 +51,7 @@ fn named(image: &str, ordinals: std::ops::Range<u8>) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_are_numbered_made_in_order_and_come_back_under_their_names() {
     let mut managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, 3, "", "nginx:1").await;
     assert!(
         rolled_out(&managed)
@@ -108,7 +108,7 @@ async fn pods_are_numbered_made_in_order_and_come_back_under_their_names() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_goes_down_to_the_partition_and_can_be_undone_while_the_controllers_are_killed() {
     let mut managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     let partition = |number: u8| format!("  updateStrategy: {{rollingUpdate: {{partition: {number}}}}}");
     apply(&managed, 3, &partition(1), "nginx:1").await;
     rolled_out(&managed).await;
@@ -142,7 +142,7 @@ async fn an_update_goes_down_to_the_partition_and_can_be_undone_while_the_contro
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parallel_set_starts_at_its_number_and_its_volume_claims_go_as_it_wishes() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     let extra = "  podManagementPolicy: Parallel
   ordinals: {start: 5}
   persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}
@@ -175,7 +175,7 @@ async fn a_parallel_set_starts_at_its_number_and_its_volume_claims_go_as_it_wish
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_ended_is_told_and_replaced() {
     let managed = Managed::start().await;
-    let _node = managed.binding_node("edge-1").await;
+    let _node = managed.ready_node("edge-1").await;
     apply(&managed, 1, "", "nginx:1").await;
     rolled_out(&managed).await;
     managed.cluster.must(&["annotate", "pod", "st1-0", "agent/exit=1"]).await;

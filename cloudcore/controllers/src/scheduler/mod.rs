@@ -30,6 +30,7 @@ mod tests;
 mod volumes;
 mod worker;
 
+pub(crate) use pending::Pending;
 pub(crate) use task::start;
 
 /// The name by which pods ask for this scheduler, and which its events carry.

@@ -37,8 +37,8 @@ impl Managed {
         agent::Agent::start(self.cluster.client.clone(), name)
     }
 
-    /// The same, once it is registered and ready.
-    pub async fn binding_node(&self, name: &str) -> agent::Agent {
+    /// The same, once it is registered and without the taint of a new node.
+    pub async fn ready_node(&self, name: &str) -> agent::Agent {
         let (agent, path) = (self.node(name), format!("/api/v1/nodes/{name}"));
         self.until(&path, "registered", |node| node["metadata"]["uid"].is_string()).await;
         let ready = serde_json::json!({"spec": {"taints": null}});
