@@ -127,11 +127,7 @@ impl Class {
     }
 }
 
-impl PodTerms {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.affinity.is_empty() && self.anti_affinity.is_empty() && self.preferred.is_empty()
-    }
-}
+impl PodTerms {}
 
 fn pod_affinity(spec: &PodSpec) -> Option<&PodAffinity> {
     spec.affinity.as_ref()?.pod_affinity.as_ref()
