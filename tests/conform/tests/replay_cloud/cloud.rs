@@ -38,7 +38,15 @@ impl Cloud {
         let directory = tempfile::tempdir().unwrap();
         let crds = proto::crds::all().unwrap().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect();
         let data_dir = directory.path().join("cloudcore");
-        let config = Config { data_dir, address: HERE, port: 0, names: vec![], crds };
+        let config = Config {
+            data_dir,
+            address: HERE,
+            port: 0,
+            names: vec![],
+            crds,
+            encrypt_secrets: false,
+            audit: None,
+        };
         let opened = ControlPlane::open(config).await.unwrap();
         let (client, plane) = (opened.client(), TaskSet::new("plane"));
         plane.spawn_once("controlplane", |stop| async move { opened.run(stop).await.unwrap() });
