@@ -69,7 +69,7 @@ async fn a_pod_gets_a_node_and_kubectl_describe_says_who_gave_it() {
     let managed = Managed::start().await;
     apply(&managed, "early", json!({})).await;
     refused(&managed, "early", "no nodes available to schedule pods").await;
-    let _agent = managed.binding_node("edge-1").await;
+    let _agent = managed.ready_node("edge-1").await;
     assert_eq!(bound(&managed, "early").await, "edge-1");
     let told = "Successfully assigned default/early to edge-1";
     let described = managed
@@ -119,7 +119,7 @@ async fn each_rule_that_keeps_a_pod_away_is_told_in_kubernetes_words_and_a_chang
     const NOBODY: &str =
         "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     let managed = Managed::start().await;
-    let _agent = managed.binding_node("edge-1").await;
+    let _agent = managed.ready_node("edge-1").await;
     let anti = |app: &str| {
         let term =
             json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}});
@@ -195,7 +195,7 @@ async fn each_rule_that_keeps_a_pod_away_is_told_in_kubernetes_words_and_a_chang
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_more_important_pod_takes_the_place_of_a_lesser_one() {
     let managed = Managed::start().await;
-    let _agent = managed.binding_node("edge-1").await;
+    let _agent = managed.ready_node("edge-1").await;
     managed.cluster.must(&["create", "priorityclass", "high", "--value=1000"]).await;
     let mut low = requests(json!({"cpu": "3"}));
     low["terminationGracePeriodSeconds"] = json!(1);
@@ -223,7 +223,7 @@ async fn a_restart_in_the_middle_of_scheduling_binds_each_pod_once_and_fills_no_
     let names: Vec<_> = (0..10).map(|at| format!("edge-{at}")).collect();
     let mut agents = Vec::new();
     for name in &names {
-        agents.push(managed.binding_node(name).await);
+        agents.push(managed.ready_node(name).await);
     }
     managed
         .until("/api/v1/nodes", "ten nodes that are ready", |list| {
