@@ -175,7 +175,7 @@ class Suite(unittest.TestCase):
         batch = client.BatchV1Api()
         container = client.V1Container(name="main", image="busybox", command=["true"])
         # The nodes of this suite end such pods at once.
-        meta = client.V1ObjectMeta(annotations={"test.skerry/exit-code": "0"})
+        meta = client.V1ObjectMeta(annotations={"agent/exit": "0"})
         template = client.V1PodTemplateSpec(
             metadata=meta, spec=client.V1PodSpec(containers=[container], restart_policy="Never")
         )

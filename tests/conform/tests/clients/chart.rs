@@ -107,7 +107,7 @@ metadata:
   annotations: {helm.sh/hook: pre-upgrade}
 spec:
   template:
-    metadata: {annotations: {test.skerry/exit-code: '0'}}
+    metadata: {annotations: {agent/exit: '0'}}
     spec: {restartPolicy: Never, containers: [{name: migrate, image: busybox, command: ['true']}]}
 ";
 

@@ -24,7 +24,8 @@ use crate::support::Cluster;
 
 const OBJECTS: usize = 40;
 const RESTARTS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Kube's watcher waits up to half a minute between attempts, and longer after several outages in a row.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 struct Operator {
     client: Client,
