@@ -212,3 +212,22 @@ async fn kubectl_creates_jobs_and_a_pod_whose_job_is_gone_can_go() {
     managed.until(PODS, "free", |pods| pods["items"][0]["metadata"]["finalizers"].is_null()).await;
     managed.cluster.must(&["delete", "pods", "-l", "job-name=quick", "--timeout=25s"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_without_metadata_makes_one_pod_and_not_pods_without_end() {
+    let managed = Managed::start().await;
+    let job = serde_json::json!({
+        "metadata": {"name": "bare"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}}},
+    });
+    let (code, made) = managed.cluster.call("POST", "/apis/batch/v1/namespaces/default/jobs", job).await;
+    assert_eq!(code, 201, "{made:#}");
+    let labels = &made["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["batch.kubernetes.io/controller-uid"], made["metadata"]["uid"]);
+    let active = |job: &serde_json::Value| job["status"]["active"] == 1;
+    managed.until("/apis/batch/v1/namespaces/default/jobs/bare", "active", active).await;
+    let (_, pods) =
+        managed.cluster.call("GET", "/api/v1/namespaces/default/pods", serde_json::Value::Null).await;
+    assert_eq!(pods["items"].as_array().unwrap().len(), 1, "{pods:#}");
+    assert!(!pods["items"][0]["metadata"]["ownerReferences"].is_null(), "{pods:#}");
+}

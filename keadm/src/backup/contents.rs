@@ -121,6 +121,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = CloudCore::default();
         config.modules.control_plane.data_dir = dir.path().join("data");
+        // Where a machine with a cloud has it.
+        config.modules.control_plane.admin_kube_config = dir.path().join("admin.conf");
         let cloud = Cloud::of(&config, &dir.path().join("cloudcore.yaml")).unwrap();
         std::fs::create_dir_all(dir.path().join("data/pki")).unwrap();
         for name in ["cloudcore.yaml", "data/pki/ca.crt", "data/controlplane.db", "data/controlplane.db-wal"]

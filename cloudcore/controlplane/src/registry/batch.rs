@@ -70,13 +70,20 @@ fn prepare_job(job: &mut Value) {
         ("controller-uid", &uid),
         ("job-name", &name),
     ];
-    for owner in ["/metadata", "/spec/template/metadata"] {
-        if let Some(list) = job.pointer_mut(owner).and_then(|meta| meta.child("labels")) {
+    let label = |meta: Option<&mut Value>| {
+        if let Some(list) = meta.and_then(|meta| meta.child("labels")) {
             for (key, value) in labels {
                 list.default_to(key, value.as_str());
             }
         }
-    }
+    };
+    label(job.get_mut("metadata"));
+    // A template may come without metadata; pods without the labels would be nobody's.
+    label(
+        job.get_mut("spec")
+            .and_then(|spec| spec.child("template"))
+            .and_then(|template| template.child("metadata")),
+    );
     if let Some(spec) = job.get_mut("spec") {
         spec.default_to("selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
     }
