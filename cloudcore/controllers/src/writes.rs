@@ -17,6 +17,9 @@ use crate::cache::{Cache, Cached, revision_of, uid_of};
 /// How long the caches may lag before the controller acts all the same (Kubernetes: `ExpectationsTimeout`).
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// When to look again at an owner whose last write is not in the caches yet.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
 /// The newest write on behalf of each owner, until it is seen.
 #[derive(Default)]
 pub(crate) struct Writes(Mutex<HashMap<String, Written>>);

@@ -29,11 +29,9 @@ use crate::events::Recorder;
 use crate::pods::control::{is_namespace_going, said, this_one};
 use crate::run::run;
 use crate::status;
-use crate::writes::Writes;
+use crate::writes::{SOON, Writes};
 
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
-/// When to look again at a cron job whose last change is not in the caches yet.
-const SOON: Duration = Duration::from_secs(1);
 /// So that the time has surely come (Kubernetes: `nextScheduleDelta`).
 const AFTER: Duration = Duration::from_millis(100);
 

@@ -13,7 +13,6 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
@@ -37,10 +36,7 @@ use crate::pods::control::{PodControl, is_namespace_going};
 use crate::pods::phase;
 use crate::run::run;
 use crate::status;
-use crate::writes::Writes;
-
-/// When to look again at a set whose last change is not in the caches yet.
-const SOON: Duration = Duration::from_secs(1);
+use crate::writes::{SOON, Writes};
 
 #[derive(Clone)]
 struct Shell {

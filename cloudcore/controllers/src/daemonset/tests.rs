@@ -1,5 +1,7 @@
 //! Daemon sets played through without an API.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;

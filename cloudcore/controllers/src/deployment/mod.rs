@@ -15,7 +15,6 @@ mod view;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -33,10 +32,7 @@ use crate::context::{Caches, Context};
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::run::run;
-use crate::writes::Writes;
-
-/// When to look again at a deployment whose last change is not in the caches yet.
-const SOON: Duration = Duration::from_secs(1);
+use crate::writes::{SOON, Writes};
 
 #[derive(Clone)]
 struct Shell {

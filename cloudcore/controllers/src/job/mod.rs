@@ -39,13 +39,10 @@ use crate::events::Recorder;
 use crate::pods::control::{PodControl, is_namespace_going, this_one};
 use crate::run::run;
 use crate::status;
-use crate::writes::Writes;
+use crate::writes::{SOON, Writes};
 
 /// Jobs that somebody else looks after name that in `spec.managedBy`.
 const MANAGER: &str = "kubernetes.io/job-controller";
-/// When to look again at a job whose last change is not in the caches yet.
-const SOON: Duration = Duration::from_secs(1);
-
 #[derive(Clone)]
 struct Shell {
     context: Context,

@@ -29,10 +29,7 @@ use crate::pods::rank;
 use crate::pods::{is_active, is_finished, ready_since};
 use crate::run::run;
 use crate::status as api;
-use crate::writes::Writes;
-
-/// When to look again at a set whose last change is not in the caches yet.
-const SOON: Duration = Duration::from_secs(1);
+use crate::writes::{SOON, Writes};
 
 #[derive(Clone)]
 struct Shell {

@@ -1,5 +1,7 @@
 //! Stateful sets played through without an API.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
