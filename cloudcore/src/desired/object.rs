@@ -147,7 +147,7 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
                 {
                     (kind, status).hash(&mut hasher);
                 }
-                // The agent gives a reason when a pod is not ready. Who else says so is to be heard there, to be contradicted.
+                // Who else calls a pod not ready is to be heard by its agent, to be contradicted.
                 is_denied(value).hash(&mut hasher);
             }
             // A node that someone else declared not ready must hear of it, to object.
@@ -165,16 +165,15 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
     hasher.finish()
 }
 
+/// Whether somebody else than the agent calls the pod not ready: its containers are, and no gate is missing.
 fn is_denied(pod_status: &Value) -> bool {
+    let has = |kind: &str, status: &str| conditions(pod_status).any(|condition| condition == (kind, status));
     let list = pod_status.get("conditions").and_then(Value::as_array);
-    let text = |condition: &Value, field: &str| {
-        condition.get(field).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
-    list.into_iter().flatten().any(|condition| {
-        text(condition, "type") == "Ready"
-            && text(condition, "status") == "False"
-            && text(condition, "reason").is_empty()
-    })
+    let gates = list
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["reason"] == "ReadinessGatesNotReady");
+    has("Ready", "False") && has("ContainersReady", "True") && !gates
 }
 
 fn conditions(status: &Value) -> impl Iterator<Item = (&str, &str)> {
@@ -213,12 +212,16 @@ mod tests {
 
     #[test]
     fn that_somebody_else_calls_a_pod_not_ready_is_news() {
-        let ready = |status: &str, reason: Option<&str>| {
-            let condition = json!({"type": "Ready", "status": status, "reason": reason});
-            pod("5", json!({"conditions": [condition]}), json!({})).digest
+        let digest = |ready: &str, containers: &str, reason: &str| {
+            let ready = json!({"type": "Ready", "status": ready, "reason": reason});
+            let containers = json!({"type": "ContainersReady", "status": containers});
+            pod("5", json!({"conditions": [ready, containers]}), json!({})).digest
         };
-        assert_eq!(ready("True", None), ready("False", Some("ContainersNotReady")));
-        assert_ne!(ready("True", None), ready("False", None));
+        let ready = digest("True", "True", "");
+        assert_eq!(ready, digest("False", "False", "ContainersNotReady"));
+        assert_eq!(ready, digest("False", "True", "ReadinessGatesNotReady"));
+        assert_ne!(ready, digest("False", "True", ""));
+        assert_ne!(ready, digest("False", "True", "ContainersNotReady"));
     }
 
     #[test]

@@ -144,6 +144,14 @@ fn pod_patch(uid: &str, mut status: Map<String, Value>) -> Value {
     for field in CLEARED {
         status.entry(field).or_insert(Value::Null);
     }
+    // Conditions merge by type: the reason why a pod was not ready would stay when it is.
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            for field in ["message", "reason"] {
+                condition.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
     // These lists merge by key: without the directive an address that is gone would stay.
     for field in ["podIPs", "hostIPs"] {
         if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut) {
@@ -160,7 +168,8 @@ mod tests {
     #[test]
     fn a_pod_status_is_a_patch_bound_to_the_pods_uid() {
         let status: PodStatus = serde_json::from_value(
-            json!({"phase": "Running", "podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}]}),
+            json!({"phase": "Running", "podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}],
+                   "conditions": [{"type": "Ready", "status": "True"}]}),
         )
         .unwrap();
         let message = message(&pod("default", "web", "u1", &status).unwrap(), false).unwrap();
@@ -168,7 +177,9 @@ mod tests {
         let patch: Value = serde_json::from_str(&message.content.as_str().unwrap()).unwrap();
         assert_eq!(patch["metadata"], json!({"uid": "u1"}));
         assert_eq!(patch["status"]["phase"], "Running");
-        assert_eq!(patch["status"]["reason"], Value::Null);
+        assert_eq!(patch["status"].get("reason"), Some(&Value::Null));
+        let ready = json!([{"type": "Ready", "status": "True", "reason": null, "message": null}]);
+        assert_eq!(patch["status"]["conditions"], ready);
         assert_eq!(patch["status"]["podIPs"], json!([{"ip": "10.0.0.9"}, {"$patch": "replace"}]));
     }
 

@@ -10,6 +10,9 @@ use super::whole_seconds;
 /// A verdict: true, or false with reason and message.
 type Verdict = Result<(), (String, String)>;
 
+/// Why a pod whose containers are ready is not ready (kubelet `status.ReadinessGatesNotReady`).
+pub(super) const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
+
 pub(super) fn of(
     view: View<'_>,
     phase: &str,
@@ -106,5 +109,5 @@ fn gates(view: View<'_>) -> Verdict {
         return Ok(());
     }
     let message = format!("the readiness gates are not all true: {}", missing.join(", "));
-    Err(("ReadinessGatesNotReady".into(), message))
+    Err((GATES_NOT_READY.into(), message))
 }

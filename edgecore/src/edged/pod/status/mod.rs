@@ -126,12 +126,17 @@ pub fn differs(prior: Option<&PodStatus>, next: &PodStatus) -> bool {
     prior.is_none_or(|prior| plain(prior) != plain(next))
 }
 
-/// Whether somebody else said of the pod that it is not ready, as happens when its node has been silent: the agent itself
-/// always gives a reason.
+/// Whether somebody else said of the pod that it is not ready, as happens when its node has been silent: they leave the
+/// containers ready, and the agent itself says that only for want of readiness gates.
 pub fn is_denied(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-    ready.any(|ready| ready.status == "False" && ready.reason.as_deref().unwrap_or_default().is_empty())
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let says = |kind: &str, status: &str| {
+        conditions.iter().find(|condition| condition.type_ == kind && condition.status == status)
+    };
+    says("Ready", "False").is_some_and(|ready| {
+        says("ContainersReady", "True").is_some()
+            && ready.reason.as_deref() != Some(conditions::GATES_NOT_READY)
+    })
 }
 
 /// The name by which users know a pod in messages: `name_namespace(uid)`.
