@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command: a pod on an edge node and a sensor's reading in the cloud, on this machine.
+# One command: a Deployment on an edge node and a sensor's reading in the cloud, on this machine.
 #
 #   deploy/quickstart.sh          set everything up, or finish what is missing
 #   deploy/quickstart.sh --down   take everything down again
@@ -289,13 +289,8 @@ start_edge() {
 # ------------------------------------------------------------------------------------------------------ pod, sensor
 
 apply_demo() {
-  local validate=()
-  # Client-side validation of old kubectls needs OpenAPI v2, which the embedded control plane does not serve.
-  local minor
-  minor=$(kubectl version --client -o json 2> /dev/null | grep -o '"minor": *"[0-9]*' | grep -o '[0-9]*$' || echo 0)
-  ((minor >= 27)) || validate=(--validate=false)
   say "applying deploy/demo"
-  k apply "${validate[@]}" -f "$here/demo" > "$demo/apply.txt"
+  k apply -f "$here/demo" > "$demo/apply.txt"
 }
 
 publish() {
@@ -321,9 +316,7 @@ show_sensor() {
   done
 }
 
-pod_ready() {
-  [[ $(k get pod hello -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2> /dev/null) == True ]]
-}
+deployment_ready() { k rollout status deployment/hello --watch=false | grep -q 'successfully rolled out'; }
 
 show() {
   printf '\n$ %s\n' "$*"
@@ -342,22 +335,24 @@ up() {
   start_edge
   apply_demo
   show_sensor
-  until_ok 30 "pod hello is Ready" pod_ready
+  until_ok 30 "both pods of deployment hello are Ready" deployment_ready
   say "everything runs"
   export KUBECONFIG=$kubeconfig
   show kubectl get nodes -o wide
+  show kubectl get deployments
   show kubectl get pods -o wide
   show kubectl get devices,devicestatuses
   cat << END
 
 Try:
   export KUBECONFIG=$kubeconfig
-  curl http://$(k get pod hello -o 'jsonpath={.status.podIP}'):8080
+  curl http://$(k get pods -l app=hello -o 'jsonpath={.items[0].status.podIP}'):8080
   kubectl get devicestatus thermometer -o yaml
   mosquitto_pub -t '\$hw/events/device/default/thermometer/twin/update' \\
     -m '{"twin":{"temperature":{"actual":{"value":"19.5"}}}}'
   kubectl get devicestatuses -w
-  kubectl delete -f $here/demo/pod.yaml; kubectl apply -f $here/demo/pod.yaml
+  kubectl scale deployment hello --replicas=3
+  kubectl delete pods -l app=hello; kubectl get pods
   less /var/log/kubeedge/edgecore.log
   $0 --down
 END

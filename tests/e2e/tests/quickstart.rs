@@ -94,7 +94,7 @@ fn traces() -> Result<Vec<String>> {
 }
 
 #[test]
-fn one_command_shows_a_pod_and_a_reading_and_one_leaves_nothing_behind() -> Result<()> {
+fn one_command_shows_a_deployment_and_a_reading_and_one_leaves_nothing_behind() -> Result<()> {
     quickstart(&["--down"])?;
     let before = traces()?;
     ensure!(before.is_empty(), "the host is not clean before the test: {before:#?}");
@@ -102,7 +102,7 @@ fn one_command_shows_a_pod_and_a_reading_and_one_leaves_nothing_behind() -> Resu
     let down = Down;
 
     let shown = text(&quickstart(&[])?);
-    for word in ["edge1", "Ready", "hello", "1/1", "Running", "thermometer", "22.1"] {
+    for word in ["edge1", "Ready", "hello", "2/2", "Running", "thermometer", "22.1"] {
         assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
     }
 
