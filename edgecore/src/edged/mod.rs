@@ -9,12 +9,14 @@ pub mod context;
 pub mod dns;
 pub mod downward;
 pub mod events;
+pub mod hooks;
 pub mod host;
 pub mod images;
 mod manager;
 pub mod node;
 pub mod objects;
 pub mod pod;
+pub mod probes;
 pub mod runtime;
 pub mod volumes;
 

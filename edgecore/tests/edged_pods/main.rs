@@ -1,6 +1,7 @@
 //! edged on a real containerd, without any cloud: the test pushes objects into the store and reads what edged reports.
 
 mod node;
+mod probes;
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 use super::hash;
 use super::observed::Observed;
 use super::policy::{self, Outcome, RestartPolicy};
+use crate::edged::probes::{Healths, Kind};
 use crate::edged::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, labels};
 
 /// What a pod is to become.
@@ -115,6 +116,8 @@ pub struct View<'a> {
     pub prior: Option<&'a PodStatus>,
     /// What was tried before.
     pub memory: &'a Memory,
+    /// How the running containers are.
+    pub healths: &'a Healths,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -305,7 +308,13 @@ fn start_inits(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
         let sidecar = policy::is_sidecar(init);
         match container.map(|container| (container, &container.state)) {
             Some((_, ContainerState::Exited(exit))) if !sidecar && exit.code == 0 => {}
-            Some((_, ContainerState::Running { .. })) if sidecar => {}
+            Some((running, ContainerState::Running { .. })) if sidecar => {
+                plan.actions.extend(restart_of_ill(view, init, running));
+                // The next ones may count on it.
+                if !passed && !view.healths.of(&running.id).started {
+                    return false;
+                }
+            }
             Some((_, ContainerState::Running { .. })) => return false,
             // Its container may have been swept away long after it did its work.
             _ if passed && !sidecar => {}
@@ -330,7 +339,9 @@ fn start_mains(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) {
     for main in &policy::spec(view.pod).containers {
         match view.seen.latest(&main.name) {
             Some(container) if container.running() => {
-                if outdated(main, container) {
+                if let Some(restart) = restart_of_ill(view, main, container) {
+                    plan.actions.push(restart);
+                } else if outdated(main, container) {
                     let why = "Container definition changed, stopping container";
                     plan.actions.push(stop(container, policy::grace(view.pod), why));
                 }
@@ -342,6 +353,29 @@ fn start_mains(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) {
             None => start(view, main, sandbox, plan),
         }
     }
+}
+
+/// Ends a container of which a probe says that it has failed; it starts again as any other that ended.
+fn restart_of_ill(view: View<'_>, spec: &Spec, container: &Container) -> Option<Action> {
+    let kind = view.healths.of(&container.id).failed?;
+    let probe = match kind {
+        Kind::Startup => &spec.startup_probe,
+        Kind::Liveness | Kind::Readiness => &spec.liveness_probe,
+    };
+    let own = probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
+    let own = own.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    let again = policy::is_sidecar(spec) || RestartPolicy::of(policy::spec(view.pod)) != RestartPolicy::Never;
+    Some(Action::StopContainer {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        grace: own.unwrap_or_else(|| policy::grace(view.pod)),
+        why: format!(
+            "Container {} failed {} probe{}",
+            container.name,
+            kind.to_string().to_lowercase(),
+            if again { ", will be restarted" } else { "" }
+        ),
+    })
 }
 
 /// A container of another definition; one without a recorded hash is left alone.

@@ -18,6 +18,7 @@ struct Sim {
     goal: Goal,
     seen: Observed,
     memory: Memory,
+    healths: Healths,
     prior: Option<PodStatus>,
     now: Timestamp,
     next_id: u32,
@@ -43,6 +44,7 @@ impl Sim {
             goal: Goal::Run,
             seen: Observed::default(),
             memory: Memory { volumes_ready: true, ..Memory::default() },
+            healths: Healths::default(),
             prior: None,
             now: Timestamp::from_second(1_700_000_000).expect("a time"),
             next_id: 0,
@@ -57,6 +59,7 @@ impl Sim {
             seen: &self.seen,
             prior: self.prior.as_ref(),
             memory: &self.memory,
+            healths: &self.healths,
             now: self.now,
         }
     }

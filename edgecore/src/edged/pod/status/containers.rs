@@ -31,14 +31,16 @@ fn one(view: View<'_>, node: &NodeFacts, spec: &Spec, init: bool) -> ContainerSt
         state = State { waiting: Some(waiting), ..State::default() };
     }
     let running = state.running.is_some();
+    let health = view.healths.of(&container.id);
+    let started = running && health.started;
     let succeeded_init = init && state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
     ContainerStatus {
         name: spec.name.clone(),
         image: if container.image.is_empty() { image(spec) } else { shown_image(spec, container) },
         image_id: container.image_ref.clone(),
         container_id: Some(format!("{}://{}", node.runtime, container.id)),
-        ready: if init && !policy::is_sidecar(spec) { succeeded_init } else { running },
-        started: Some(running),
+        ready: if init && !policy::is_sidecar(spec) { succeeded_init } else { started && health.ready },
+        started: Some(started),
         restart_count: i32::try_from(container.restarts()).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(

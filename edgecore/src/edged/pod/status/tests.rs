@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::edged::pod::observed::Observed;
 use crate::edged::pod::plan::{Memory, Trouble};
+use crate::edged::probes::Healths;
 
 fn pod(spec: Value) -> Pod {
     serde_json::from_value(
@@ -19,7 +20,8 @@ fn status(pod: &Pod, memory: &Memory, prior: Option<&PodStatus>, second: i64) ->
     let seen = Observed::default();
     let now = Timestamp::from_second(second).expect("a time");
     let node = NodeFacts { address: [192, 0, 2, 1].into(), runtime: "containerd".into() };
-    build(View { pod, goal: Goal::Run, seen: &seen, prior, memory, now }, &node)
+    let healths = Healths::default();
+    build(View { pod, goal: Goal::Run, seen: &seen, prior, memory, healths: &healths, now }, &node)
 }
 
 fn condition<'a>(status: &'a PodStatus, kind: &str) -> &'a k8s_openapi::api::core::v1::PodCondition {

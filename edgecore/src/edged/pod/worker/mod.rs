@@ -25,6 +25,7 @@ use super::{policy, status};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::objects::Objects;
+use crate::edged::probes::{self, Healths, Prober};
 use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
 use crate::edged::{cgroups, volumes};
 use crate::edgehub::Connection;
@@ -63,6 +64,8 @@ pub struct Worker {
     pod: Arc<Pod>,
     present: bool,
     memory: Memory,
+    prober: Prober,
+    healths: Healths,
     prior: Option<PodStatus>,
     /// The version of the pod's object that was last contradicted.
     objected: Option<String>,
@@ -89,6 +92,8 @@ impl Worker {
         nudge: Arc<Notify>,
     ) -> Self {
         Self {
+            prober: Prober::new(Arc::clone(&ctx), Arc::clone(&nudge)),
+            healths: Healths::default(),
             ctx,
             desired,
             nudge,
@@ -197,6 +202,7 @@ impl Worker {
             seen: &self.seen,
             prior: self.prior.as_ref(),
             memory: &self.memory,
+            healths: &self.healths,
             now,
         }
     }
@@ -206,7 +212,14 @@ impl Worker {
     async fn round(&mut self) -> Result<Option<Duration>, RoundError> {
         self.observe().await?;
         let now = Timestamp::now();
-        if self.goal() == Goal::Run && !plan::has_ended(self.view(now)) {
+        let runs = self.goal() == Goal::Run && !plan::has_ended(self.view(now));
+        self.healths = self.prober.look(probes::Round {
+            pod: &self.pod,
+            seen: &self.seen,
+            prior: self.prior.as_ref(),
+            ending: !runs,
+        });
+        if runs {
             self.prepare().await;
         }
         self.flip(now).await;

@@ -13,10 +13,11 @@ use k8s_openapi::api::core::v1::Container as Spec;
 use super::{RoundError, Worker};
 use crate::edged::dns::{self, Dns};
 use crate::edged::events::Severity;
+use crate::edged::hooks;
 use crate::edged::images::{Found, ImageError};
 use crate::edged::pod::plan::Trouble;
 use crate::edged::pod::{container, env, policy, sandbox};
-use crate::edged::runtime::{Image, RuntimeError, SandboxId};
+use crate::edged::runtime::{ContainerId, Image, RuntimeError, SandboxId};
 use crate::edged::volumes;
 
 /// First and longest pause after a failed attempt, in milliseconds, as in Kubernetes.
@@ -183,19 +184,27 @@ impl Worker {
         runtime.start_container(&id).await.map_err(|error| Failure::runtime("RunContainerError", error))?;
         let started = format!("Started container {}", spec.name);
         events.pod(&self.pod, Some(&spec.name), Severity::Normal, "Started", &started).await;
-        let hook = spec.lifecycle.as_ref().and_then(|hooks| hooks.post_start.as_ref());
-        if let Some(command) = hook.and_then(|hook| hook.exec.as_ref()).and_then(|exec| exec.command.clone())
-        {
-            let outcome = match runtime.exec(&id, command, POST_START).await {
-                Ok((0, _)) => return Ok(()),
-                Ok((code, output)) => format!("PostStartHook ended with {code}: {output}"),
-                Err(error) => format!("PostStartHook failed: {error}"),
-            };
-            events.pod(&self.pod, Some(&spec.name), Severity::Warning, "FailedPostStartHook", &outcome).await;
-            runtime.stop_container(&id, policy::grace(&self.pod)).await.ok();
-            return Err(Failure::new("PostStartHookError", outcome));
+        self.post_start(spec, id).await
+    }
+
+    async fn post_start(&self, spec: &Spec, id: ContainerId) -> Result<(), Failure> {
+        let Some(hook) = spec.lifecycle.as_ref().and_then(|hooks| hooks.post_start.as_ref()) else {
+            return Ok(());
+        };
+        let place = self.place(id.clone());
+        let Err(words) = hooks::run(hook, spec, &place, &*self.ctx.runtime, POST_START).await else {
+            return Ok(());
+        };
+        tracing::warn!(container = spec.name, "postStart failed: {words}");
+        let events = &self.ctx.events;
+        for (severity, reason, words) in [
+            (Severity::Warning, "FailedPostStartHook", "PostStartHook failed"),
+            (Severity::Normal, "Killing", "FailedPostStartHook"),
+        ] {
+            events.pod(&self.pod, Some(&spec.name), severity, reason, words).await;
         }
-        Ok(())
+        self.ctx.runtime.stop_container(&id, policy::grace(&self.pod)).await.ok();
+        Err(Failure::new("PostStartHookError", words))
     }
 
     async fn image(&mut self, spec: &Spec, sandbox: &PodSandboxConfig) -> Result<Image, Failure> {

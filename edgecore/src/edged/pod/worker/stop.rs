@@ -1,18 +1,17 @@
 //! Stopping containers: hooks, grace, then force; all of a group at the same time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Lifecycle;
 use tokio::time::Instant;
 
 use super::{RoundError, Worker};
-use crate::edged::context::Context;
 use crate::edged::events::Severity;
+use crate::edged::hooks;
 use crate::edged::pod::plan::{Action, Goal};
 use crate::edged::pod::policy;
+use crate::edged::probes::Place;
 use crate::edged::runtime::{ContainerId, RuntimeError};
 
 impl Worker {
@@ -27,9 +26,7 @@ impl Worker {
         for action in stops {
             let Action::StopContainer { id, name, grace, why } = action else { continue };
             self.ctx.events.pod(&self.pod, Some(&name), Severity::Normal, "Killing", &why).await;
-            let containers = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-            let hooks = containers.filter(|c| c.name == name).find_map(|c| c.lifecycle.clone());
-            all.push(one(Arc::clone(&self.ctx), id, name, grace, hooks));
+            all.push(self.stop_one(id, name, grace));
         }
         let mut desired = self.desired.clone();
         let harder = async {
@@ -56,40 +53,34 @@ impl Worker {
         }
         Ok(())
     }
-}
 
-async fn one(
-    ctx: Arc<Context>,
-    id: ContainerId,
-    name: String,
-    grace: Duration,
-    hooks: Option<Lifecycle>,
-) -> Result<(), RuntimeError> {
-    let begun = Instant::now();
-    if let Some(hook) = hooks.and_then(|hooks| hooks.pre_stop)
-        && !grace.is_zero()
-    {
-        let run = async {
-            if let Some(command) = hook.exec.and_then(|exec| exec.command) {
-                let result = ctx.runtime.exec(&id, command, grace).await;
-                match result {
-                    Ok((0, _)) => {}
-                    Ok((code, output)) => {
-                        tracing::warn!(container = name, "preStop ended with {code}: {output}")
-                    }
-                    Err(error) => tracing::warn!(container = name, "preStop failed: {error}"),
-                }
-            } else if let Some(sleep) = hook.sleep {
-                tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
-            } else {
-                tracing::warn!(container = name, "preStop hooks other than exec and sleep are not run");
+    async fn stop_one(&self, id: ContainerId, name: String, grace: Duration) -> Result<(), RuntimeError> {
+        let begun = Instant::now();
+        let mut containers = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
+        let spec = containers.find(|spec| spec.name == name);
+        let hook = spec.and_then(|spec| spec.lifecycle.as_ref()?.pre_stop.as_ref());
+        if let (Some(spec), Some(hook)) = (spec, hook)
+            && !grace.is_zero()
+        {
+            let place = self.place(id.clone());
+            let run = hooks::run(hook, spec, &place, &*self.ctx.runtime, grace);
+            // A hook may use up the whole grace period, but not more.
+            if let Ok(Err(words)) = tokio::time::timeout(grace, run).await {
+                tracing::warn!(container = name, "preStop failed: {words}");
+                let events = &self.ctx.events;
+                let said = "PreStopHook failed";
+                events.pod(&self.pod, Some(&name), Severity::Warning, "FailedPreStopHook", said).await;
             }
-        };
-        // A hook may use up the whole grace period, but not more.
-        tokio::time::timeout(grace, run).await.ok();
+        }
+        let left = grace.saturating_sub(begun.elapsed());
+        self.ctx.runtime.stop_container(&id, whole_seconds(left)).await
     }
-    let left = grace.saturating_sub(begun.elapsed());
-    ctx.runtime.stop_container(&id, whole_seconds(left)).await
+
+    /// Where a container of this pod is reached.
+    pub(super) fn place(&self, container: ContainerId) -> Place {
+        let own = self.seen.addresses.first().copied();
+        Place { container, address: own.unwrap_or(self.ctx.settings.node_address) }
+    }
 }
 
 /// The runtime counts whole seconds; half a second more is nearer to what was asked than half a second less.
