@@ -1,10 +1,14 @@
 //! What edged is told about pods: the kubelet's settings as far as they matter here, checked once at start.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proto::config::EdgeCore;
+use proto::config::{EdgeCore, KubeletConfig};
+use proto::quantity;
+
+use super::housekeeping::Threshold;
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub enum CgroupDriver {
 }
 
 /// A setting that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// No such driver.
     #[error(
@@ -25,6 +29,27 @@ pub enum SettingsError {
          runtime uses"
     )]
     CgroupDriver(String),
+    /// Logs cannot be turned over at no size.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.containerLogMaxSize: {0:?} is no size: write for example 10Mi"
+    )]
+    LogSize(String),
+    /// One file is written while another is kept.
+    #[error("modules.edged.tailoredKubeletConfig.containerLogMaxFiles: {0} is too few: write 2 or more")]
+    LogFiles(u32),
+    /// The upper one must be above the lower one.
+    #[error(
+        "modules.edged.tailoredKubeletConfig: imageGCHighThresholdPercent ({high}) must be at most 100 and          imageGCLowThresholdPercent ({low}) not above it"
+    )]
+    ImagePercents {
+        /// The upper threshold.
+        high: u8,
+        /// The lower threshold.
+        low: u8,
+    },
+    /// A threshold of eviction.
+    #[error(transparent)]
+    Node(#[from] super::node::SettingsError),
 }
 
 /// Everything that the pods of this node depend on.
@@ -62,6 +87,75 @@ pub struct Settings {
     pub parallel_pulls: usize,
     /// Whether events go to the cloud.
     pub report_events: bool,
+    /// Logs, images and evictions.
+    pub housekeeping: Housekeeping,
+}
+
+/// What keeps logs, images and pods from filling the machine.
+#[derive(Clone, Debug)]
+pub struct Housekeeping {
+    /// A log file is turned over at this size, in bytes.
+    pub log_max_size: u64,
+    /// Log files kept per container, the one that is written included; at least 2.
+    pub log_max_files: u32,
+    /// Use of the disk in percent at which images are removed.
+    pub image_high_percent: u8,
+    /// Use of the disk in percent down to which images are removed.
+    pub image_low_percent: u8,
+    /// Age under which no image is removed.
+    pub image_min_age: Duration,
+    /// When pods have to go.
+    pub thresholds: Vec<Threshold>,
+    /// Time between two looks at logs and at what the machine has left (kubelet `containerLogMonitorInterval`,
+    /// `monitoringInterval`).
+    pub look_every: Duration,
+    /// Time between two looks at images (kubelet `ImageGCPeriod`).
+    pub collect_every: Duration,
+}
+
+impl Housekeeping {
+    /// Reads the kubelet's settings.
+    ///
+    /// # Errors
+    /// When a value makes no sense; the message names its key.
+    pub fn from_config(kubelet: &KubeletConfig) -> Result<Self, SettingsError> {
+        let (high, low) = (kubelet.image_gc_high_threshold_percent, kubelet.image_gc_low_threshold_percent);
+        if high > 100 || low > high {
+            return Err(SettingsError::ImagePercents { high, low });
+        }
+        let size = &kubelet.container_log_max_size;
+        let bytes =
+            quantity::whole(size).ok().and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        if kubelet.container_log_max_files < 2 {
+            return Err(SettingsError::LogFiles(kubelet.container_log_max_files));
+        }
+        Ok(Self {
+            log_max_size: bytes.ok_or_else(|| SettingsError::LogSize(size.clone()))?,
+            log_max_files: kubelet.container_log_max_files,
+            image_high_percent: high,
+            image_low_percent: low,
+            image_min_age: kubelet.image_minimum_gc_age.get(),
+            thresholds: Threshold::all(&kubelet.eviction_hard.clone().unwrap_or_default())?,
+            look_every: Duration::from_secs(10),
+            collect_every: Duration::from_secs(300),
+        })
+    }
+}
+
+impl Default for Housekeeping {
+    fn default() -> Self {
+        let thresholds = Threshold::all(&BTreeMap::new()).unwrap_or_default();
+        Self {
+            log_max_size: 10 << 20,
+            log_max_files: 5,
+            image_high_percent: 85,
+            image_low_percent: 80,
+            image_min_age: Duration::from_secs(120),
+            thresholds,
+            look_every: Duration::from_secs(10),
+            collect_every: Duration::from_secs(300),
+        }
+    }
 }
 
 impl Settings {
@@ -84,6 +178,7 @@ impl Settings {
             cpu_cfs_period: Duration::from_millis(100),
             parallel_pulls: 1,
             report_events: true,
+            housekeeping: Housekeeping::default(),
         }
     }
 
@@ -115,6 +210,7 @@ impl Settings {
         settings.cpu_cfs_quota = kubelet.cpu_cfs_quota;
         settings.parallel_pulls = if kubelet.serialize_image_pulls { 1 } else { 4 };
         settings.report_events = edged.report_event;
+        settings.housekeeping = Housekeeping::from_config(kubelet)?;
         Ok(settings)
     }
 

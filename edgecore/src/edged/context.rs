@@ -9,6 +9,7 @@ use super::config::Settings;
 use super::downward::Facts;
 use super::events::Recorder;
 use super::host::Host;
+use super::housekeeping::{Evictions, Pressure};
 use super::images::Puller;
 use super::pod::status::NodeFacts;
 use super::runtime::ContainerRuntime;
@@ -30,6 +31,9 @@ pub struct Context {
     pub(crate) images: Puller,
     pub(crate) creations: Semaphore,
     pub(crate) node_facts: NodeFacts,
+    /// What the machine is short of.
+    pub(crate) pressure: watch::Sender<Pressure>,
+    pub(crate) evictions: Evictions,
 }
 
 impl Context {
@@ -47,6 +51,8 @@ impl Context {
             images: Puller::new(Arc::clone(&runtime), settings.parallel_pulls),
             creations: Semaphore::new(PARALLEL_CREATIONS),
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
+            pressure: watch::Sender::new(Pressure::default()),
+            evictions: Evictions::default(),
             settings,
             runtime,
             store,

@@ -11,6 +11,7 @@ pub mod downward;
 pub mod events;
 pub mod hooks;
 pub mod host;
+pub mod housekeeping;
 pub mod images;
 mod manager;
 pub mod node;
@@ -60,6 +61,7 @@ pub fn start_with(
 ) -> watch::Receiver<RuntimeHealth> {
     let ctx = Arc::new(Context::new(settings, runtime, store, connection));
     let (health, seen) = watch::channel(RuntimeHealth::Unknown);
+    housekeeping::start(&ctx, tasks);
     let workers = Arc::new(tasks.child("pods"));
     tasks.spawn("pods", Restart::on_failure(), move |token| {
         // Each run has workers of its own, which end with it: never two for one pod.

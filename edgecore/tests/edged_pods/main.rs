@@ -1,5 +1,6 @@
 //! edged on a real containerd, without any cloud: the test pushes objects into the store and reads what edged reports.
 
+mod housekeeping;
 mod node;
 mod probes;
 

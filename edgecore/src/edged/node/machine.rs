@@ -13,26 +13,26 @@ const VERSION: &str = concat!("v1.32.10-kubeedge-v1.23.1+skerry.", env!("CARGO_P
 
 /// How much of something there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) capacity: u64,
-    pub(super) available: u64,
+pub(crate) struct Amount {
+    pub(crate) capacity: u64,
+    pub(crate) available: u64,
 }
 
 /// What the machine has now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Machine {
-    pub(super) cpus: usize,
+pub(crate) struct Machine {
+    pub(crate) cpus: usize,
     /// Bytes.
-    pub(super) memory: Amount,
+    pub(crate) memory: Amount,
     /// Bytes of the file system that holds pods.
-    pub(super) disk: Amount,
+    pub(crate) disk: Amount,
     /// Process ids.
-    pub(super) pids: Amount,
+    pub(crate) pids: Amount,
 }
 
 impl Machine {
     /// Looks. What cannot be read counts as plenty: a container without `/proc/loadavg` is no reason to refuse pods.
-    pub(super) fn look(root: &Path) -> Self {
+    pub(crate) fn look(root: &Path) -> Self {
         Self {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory(),

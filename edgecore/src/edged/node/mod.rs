@@ -17,7 +17,8 @@ use std::{convert::Infallible, future::pending};
 use tasks::{Restart, TaskSet};
 use tokio::sync::watch;
 
-pub use settings::{NodeSettings, SettingsError};
+pub(crate) use machine::{Amount, Machine};
+pub use settings::{Floor, NodeSettings, SettingsError};
 
 use crate::{edgehub, metamanager};
 

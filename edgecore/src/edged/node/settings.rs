@@ -78,14 +78,8 @@ impl NodeSettings {
         }
         let kubelet = &config.tailored_kubelet_config;
         let hard = kubelet.eviction_hard.clone().unwrap_or_default();
-        let floor = |key: &'static str, default: &str| {
-            let text = hard.get(key).map_or(default, String::as_str);
-            Floor::parse(text).map_err(|source| SettingsError::Threshold {
-                key,
-                text: text.to_owned(),
-                source,
-            })
-        };
+        let floor =
+            |key: &'static str, default: &str| Floor::of(key, hard.get(key).map_or(default, String::as_str));
         Ok(Self {
             name: config.hostname_override.clone(),
             address,
@@ -105,6 +99,14 @@ impl NodeSettings {
 }
 
 impl Floor {
+    /// Reads the threshold `key` of `evictionHard`.
+    ///
+    /// # Errors
+    /// When it is neither a quantity nor a percentage.
+    pub fn of(key: &'static str, text: &str) -> Result<Self, SettingsError> {
+        Self::parse(text).map_err(|source| SettingsError::Threshold { key, text: text.to_owned(), source })
+    }
+
     fn parse(text: &str) -> Result<Self, QuantityError> {
         if let Some(percent) = text.strip_suffix('%').and_then(|number| number.parse().ok()) {
             return Ok(Self::Percent(percent));
@@ -113,7 +115,7 @@ impl Floor {
     }
 
     /// Whether `available` of `capacity` is too little.
-    pub(super) fn is_short(self, available: u64, capacity: u64) -> bool {
+    pub(crate) fn is_short(self, available: u64, capacity: u64) -> bool {
         match self {
             Self::Amount(floor) => available < floor,
             Self::Percent(percent) => (available as f64) < capacity as f64 * percent / 100.0,

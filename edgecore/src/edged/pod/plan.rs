@@ -97,6 +97,8 @@ pub struct Memory {
     pub volumes_ready: bool,
     /// When stopping began.
     pub stopping: Option<Timestamp>,
+    /// The pod has to go for the good of the node: the message for its status.
+    pub evicted: Option<String>,
     /// The end has been reported.
     pub gone_said: bool,
     /// The end has been reported and nothing is left.
@@ -141,6 +143,8 @@ impl Plan {
 pub fn step(view: View<'_>) -> Plan {
     match view.goal {
         Goal::Stop { grace } => wind_down(view, grace, true),
+        // The node needs what the pod holds now.
+        Goal::Run if view.memory.evicted.is_some() => wind_down(view, Duration::ZERO, false),
         Goal::Run if has_ended(view) => wind_down(view, policy::grace(view.pod), false),
         Goal::Run => run(view),
     }
@@ -150,6 +154,7 @@ pub fn step(view: View<'_>) -> Plan {
 pub fn has_ended(view: View<'_>) -> bool {
     let reported = view.prior.and_then(|status| status.phase.as_deref());
     matches!(reported, Some("Succeeded" | "Failed"))
+        || view.memory.evicted.is_some()
         || policy::outcome(view.pod, view.seen).is_some()
         || past_deadline(view)
         || lost_for_good(view)
@@ -438,7 +443,7 @@ pub fn ending(view: View<'_>) -> Option<Outcome> {
         Some("Failed") => return Some(Outcome::Failed),
         _ => {}
     }
-    if past_deadline(view) {
+    if past_deadline(view) || view.memory.evicted.is_some() {
         return Some(Outcome::Failed);
     }
     policy::outcome(view.pod, view.seen).or_else(|| lost_for_good(view).then_some(Outcome::Failed))

@@ -49,7 +49,12 @@ pub fn config(pod: &Pod, attempt: u32, settings: &Settings, host: &Dns) -> PodSa
 pub fn log_directory(pod: &Pod, settings: &Settings) -> PathBuf {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let meta = &pod.metadata;
-    settings.pod_logs.join(format!("{}_{}_{}", text(&meta.namespace), text(&meta.name), text(&meta.uid)))
+    log_directory_of(&text(&meta.namespace), &text(&meta.name), &text(&meta.uid), settings)
+}
+
+/// The same for a pod of which only the identity is known.
+pub fn log_directory_of(namespace: &str, name: &str, uid: &str, settings: &Settings) -> PathBuf {
+    settings.pod_logs.join(format!("{namespace}_{name}_{uid}"))
 }
 
 /// The pod's own labels and those by which it is found again.

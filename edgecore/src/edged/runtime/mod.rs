@@ -115,6 +115,18 @@ pub trait ContainerRuntime: Send + Sync + 'static {
         sandbox: PodSandboxConfig,
     ) -> Result<String, RuntimeError>;
 
+    /// All images that are present.
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
+
+    /// Forgets an image. May be repeated.
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Goes on writing a container's log where its file should be, after that was moved. A runtime that turns its logs over by
+    /// itself has nothing to do.
+    async fn reopen_log(&self, _id: &ContainerId) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// Bytes used by images, by the file system they lie on.
     async fn image_usage(&self) -> Result<Vec<(String, u64)>, RuntimeError>;
 

@@ -145,6 +145,10 @@ pub struct Image {
     pub id: String,
     /// Digests it is known by in registries.
     pub digests: Vec<String>,
+    /// Names it is known by.
+    pub tags: Vec<String>,
+    /// The runtime itself needs it.
+    pub pinned: bool,
     /// Size on disk in bytes.
     pub size: u64,
     /// User id the image asks for.

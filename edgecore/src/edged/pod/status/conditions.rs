@@ -22,13 +22,32 @@ pub(super) fn of(
     let containers = containers_ready(phase, inits, mains, view);
     let sandbox = view.seen.current(policy::host_network(view.pod)).is_some();
     let sandbox = if sandbox { Ok(()) } else { Err(Default::default()) };
-    vec![
+    let mut all = vec![
         condition(view, "PodReadyToStartContainers", sandbox),
         condition(view, "Initialized", initialized(phase, inits, mains, view)),
         condition(view, "Ready", containers.clone().and_then(|()| gates(view))),
         condition(view, "ContainersReady", containers),
         condition(view, "PodScheduled", Ok(())),
-    ]
+    ];
+    all.extend(disruption(view));
+    all
+}
+
+/// That the node itself ended the pod; said for good.
+fn disruption(view: View<'_>) -> Option<PodCondition> {
+    const TYPE: &str = "DisruptionTarget";
+    let before = view.prior.and_then(|prior| prior.conditions.as_ref()?.iter().find(|one| one.type_ == TYPE));
+    let Some(message) = view.memory.evicted.as_ref().filter(|_| before.is_none()) else {
+        return before.cloned();
+    };
+    Some(PodCondition {
+        type_: TYPE.to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.clone()),
+        last_transition_time: Some(Time(whole_seconds(view.now))),
+        ..PodCondition::default()
+    })
 }
 
 fn condition(view: View<'_>, kind: &str, verdict: Verdict) -> PodCondition {

@@ -116,6 +116,11 @@ fn explain(view: View<'_>, phase: &str) -> (Option<String>, Option<String>) {
         let words = "Pod was active on the node longer than the specified deadline";
         return (Some("DeadlineExceeded".into()), Some(words.into()));
     }
+    if phase == "Failed"
+        && let Some(message) = &view.memory.evicted
+    {
+        return (Some("Evicted".into()), Some(message.clone()));
+    }
     let kept = view.prior.filter(|prior| prior.phase.as_deref() == Some(phase));
     kept.map(|prior| (prior.reason.clone(), prior.message.clone())).unwrap_or_default()
 }

@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::observed::Observed;
 use super::plan::{self, Action, Goal, Memory, Trouble, View};
+use super::status::QosClass;
 use super::{policy, status};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
+use crate::edged::housekeeping::is_critical;
 use crate::edged::objects::Objects;
 use crate::edged::probes::{self, Healths, Prober};
 use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
@@ -124,6 +126,7 @@ impl Worker {
         let mut config_maps = self.ctx.store.changes(ResourceKind::ConfigMap);
         let mut secrets = self.ctx.store.changes(ResourceKind::Secret);
         let mut connection = self.ctx.connection.clone();
+        let mut evictions = self.ctx.evictions.subscribe();
         let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         self.refresh();
         self.prior = self.last_status().await?;
@@ -150,6 +153,7 @@ impl Worker {
                 () = self.nudge.notified() => {}
                 () = changed(&mut config_maps) => self.refetch(),
                 () = changed(&mut secrets) => self.refetch(),
+                () = changed(&mut evictions) => {}
                 () = connected(&mut connection), if incomplete => self.refetch(),
                 () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
             }
@@ -211,6 +215,7 @@ impl Worker {
     /// something was done and the next look is due.
     async fn round(&mut self) -> Result<Option<Duration>, RoundError> {
         self.observe().await?;
+        self.heed_eviction().await;
         let now = Timestamp::now();
         let runs = self.goal() == Goal::Run && !plan::has_ended(self.view(now));
         self.healths = self.prober.look(probes::Round {
@@ -248,6 +253,26 @@ impl Worker {
             }
         }
         Ok(Some(Duration::ZERO))
+    }
+
+    /// Goes when told to; and a pod that has not begun does not begin on a node that is short of what it would need.
+    async fn heed_eviction(&mut self) {
+        if self.memory.evicted.is_some() || self.goal() != Goal::Run {
+            return;
+        }
+        self.memory.evicted = self.ctx.evictions.of(&self.identity().2);
+        let begun = self.prior.is_some() || !self.seen.is_empty();
+        if self.memory.evicted.is_some() || begun || is_critical(&self.pod) {
+            return;
+        }
+        let pressure = *self.ctx.pressure.borrow();
+        // Who asked for memory gets it: others are evicted first.
+        let modest = QosClass::of(&self.pod) != QosClass::BestEffort;
+        if pressure.disk || pressure.pids || (pressure.memory && !modest) {
+            let message = format!("Pod was rejected: The node had condition: {pressure}. ");
+            self.ctx.events.pod(&self.pod, None, Severity::Warning, "Evicted", &message).await;
+            self.memory.evicted = Some(message);
+        }
     }
 
     fn sleep(&self, plan: &plan::Plan, now: Timestamp) -> Duration {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{RoundError, Worker};
+use crate::edged::housekeeping;
 use crate::edged::pod::observed::Observed;
 use crate::edged::pod::{container, policy, sandbox, words};
 use crate::edged::runtime::{Container, ContainerId, ContainerState, PodUid, RuntimeError, Sandbox};
@@ -90,9 +91,9 @@ impl Worker {
         let Some(gone) = self.known.remove(id) else { return };
         let logs = sandbox::log_directory(&self.pod, &self.ctx.settings);
         let path = logs.join(container::log_path(&gone.name, gone.restarts()));
-        if let Err(error) = tokio::fs::remove_file(&path).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        let file = path.clone();
+        let removed = tokio::task::spawn_blocking(move || housekeeping::remove_log(&file)).await;
+        if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
             tracing::warn!("cannot remove {}: {error}", path.display());
         }
         if let Some(words) = gone.last_words {

@@ -176,6 +176,36 @@ impl ContainerRuntime for Cri {
         Ok(Box::pin(self.call("PullImage", PULL, client.pull_image(request))).await?.image_ref)
     }
 
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
+        let mut client = self.runtime.clone();
+        let asked = client.status(cri::StatusRequest { verbose: true });
+        let own = convert::sandbox_image(&self.call("Status", self.limit, asked).await?);
+        let mut client = self.images.clone();
+        let asked = client.list_images(cri::ListImagesRequest { filter: None });
+        let answer = self.call("ListImages", self.limit, asked).await?;
+        let mut images: Vec<Image> = answer.images.into_iter().map(convert::image).collect();
+        for image in &mut images {
+            image.pinned |=
+                own.as_ref().is_some_and(|own| image.tags.contains(own) || image.digests.contains(own));
+        }
+        Ok(images)
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {
+        let image = Some(cri::ImageSpec { image: id.to_owned(), ..Default::default() });
+        let mut client = self.images.clone();
+        gone(
+            self.call("RemoveImage", self.limit, client.remove_image(cri::RemoveImageRequest { image }))
+                .await,
+        )
+    }
+
+    async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        let request = cri::ReopenContainerLogRequest { container_id: id.0.clone() };
+        let mut client = self.runtime.clone();
+        self.call("ReopenContainerLog", self.limit, client.reopen_container_log(request)).await.map(drop)
+    }
+
     async fn image_usage(&self) -> Result<Vec<(String, u64)>, RuntimeError> {
         let mut client = self.images.clone();
         let answer =

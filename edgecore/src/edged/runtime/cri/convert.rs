@@ -106,6 +106,8 @@ pub(super) fn image(image: cri::Image) -> Image {
     Image {
         id: image.id,
         digests: image.repo_digests,
+        tags: image.repo_tags,
+        pinned: image.pinned,
         size: image.size,
         uid: image.uid.map(|uid| uid.value),
         username: image.username,
@@ -126,6 +128,13 @@ pub(super) fn health(answer: cri::StatusResponse) -> Health {
         }
     }
     health
+}
+
+/// The image of sandboxes, as containerd tells it in its verbose status. Old ones do not pin it, and where nothing can be
+/// pulled no pod would start without it.
+pub(super) fn sandbox_image(answer: &cri::StatusResponse) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_str(answer.info.get("config")?).ok()?;
+    config["sandboxImage"].as_str().map(str::to_owned)
 }
 
 pub(super) fn usage(filesystem: cri::FilesystemUsage) -> Option<(String, u64)> {

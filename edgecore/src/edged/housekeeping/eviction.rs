@@ -1,0 +1,240 @@
+//! Pods that have to go so that the others, and the node, can stay.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use proto::resource::ResourceKind;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::pressure::{Levels, Pressure, Signal, Threshold};
+use super::usage;
+use crate::edged::context::Context;
+use crate::edged::events::Severity;
+use crate::edged::node::Amount;
+use crate::edged::pod::policy;
+
+/// A resource counts as short for this long after it was last seen short (`evictionPressureTransitionPeriod`): what was freed by
+/// evicting a pod is not to be given to the same pod again.
+const TRANSITION: Duration = Duration::from_secs(5 * 60);
+/// Pods that the system itself needs (`system-cluster-critical`) are never evicted.
+const CRITICAL: i32 = 2_000_000_000;
+/// Pods that were told to go and are gone need not be remembered for ever.
+const REMEMBERED: usize = 1024;
+
+/// Pods that were told to go, by uid, with the message for their status.
+#[derive(Debug)]
+pub struct Evictions(watch::Sender<Arc<BTreeMap<String, String>>>);
+
+impl Default for Evictions {
+    fn default() -> Self {
+        Self(watch::Sender::new(Arc::default()))
+    }
+}
+
+impl Evictions {
+    /// Wakes whoever waits when somebody is told to go.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<BTreeMap<String, String>>> {
+        self.0.subscribe()
+    }
+
+    /// Why this pod has to go, if it has.
+    pub fn of(&self, uid: &str) -> Option<String> {
+        self.0.borrow().get(uid).cloned()
+    }
+
+    /// Tells a pod to go.
+    pub fn order(&self, uid: &str, message: String) {
+        self.0.send_modify(|all| {
+            let all = Arc::make_mut(all);
+            if all.len() >= REMEMBERED {
+                all.clear();
+            }
+            all.insert(uid.to_owned(), message);
+        });
+    }
+}
+
+/// A pod that could go.
+#[derive(Clone, Debug)]
+struct Candidate {
+    pod: Arc<Pod>,
+    priority: i32,
+    usage: u64,
+    request: u64,
+}
+
+/// Looks at the machine, and at most one pod goes at each look.
+pub(super) struct Evictor {
+    ctx: Arc<Context>,
+    short: BTreeMap<Signal, Instant>,
+    images: Option<PathBuf>,
+}
+
+impl Evictor {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, short: BTreeMap::new(), images: None }
+    }
+
+    pub(super) async fn run(&mut self, period: Duration) {
+        let mut ticks = super::every(period);
+        loop {
+            ticks.tick().await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&mut self) {
+        if self.images.is_none() {
+            let usage = self.ctx.runtime.image_usage().await.unwrap_or_default();
+            self.images = usage.into_iter().next().map(|(mountpoint, _)| PathBuf::from(mountpoint));
+        }
+        let (root, images) = (self.ctx.settings.root.clone(), self.images.clone());
+        let looked = tokio::task::spawn_blocking(move || Levels::look(&root, images.as_deref()));
+        let Ok(levels) = looked.await else { return };
+        let thresholds = self.ctx.settings.housekeeping.thresholds.clone();
+        let crossed = levels.crossed(&thresholds);
+        let now = Instant::now();
+        for (threshold, _) in &crossed {
+            self.short.insert(threshold.signal, now);
+        }
+        self.short.retain(|_, seen| now.duration_since(*seen) < TRANSITION);
+        let mut pressure = Pressure::default();
+        self.short.keys().for_each(|signal| pressure.add(*signal));
+        self.ctx.pressure.send_if_modified(|known| {
+            let differs = *known != pressure;
+            *known = pressure;
+            differs
+        });
+        if let Some((threshold, amount)) = crossed.first() {
+            let words = format!("Attempting to reclaim {}", threshold.signal.resource());
+            self.ctx.events.node(Severity::Warning, "EvictionThresholdMet", &words).await;
+            self.evict_one(threshold, *amount).await;
+        }
+    }
+
+    async fn evict_one(&self, threshold: &Threshold, amount: Amount) {
+        let Ok(stored) = self.ctx.store.list(&ResourceKind::Pod).await else { return };
+        let pods: Vec<Arc<Pod>> = stored
+            .into_iter()
+            .filter_map(|object| serde_json::from_value(object.object).ok().map(Arc::new))
+            .filter(|pod: &Arc<Pod>| {
+                policy::spec(pod).node_name.as_deref() == Some(self.ctx.settings.node_name.as_str())
+            })
+            .collect();
+        let runs = self.running().await;
+        let ctx = Arc::clone(&self.ctx);
+        let signal = threshold.signal;
+        let found = tokio::task::spawn_blocking(move || {
+            let uid = |pod: &Pod| pod.metadata.uid.clone().unwrap_or_default();
+            let may_go = |pod: &Arc<Pod>| {
+                let uid = uid(pod);
+                runs.contains(&uid) && ctx.evictions.of(&uid).is_none() && !is_critical(pod)
+            };
+            let candidate = |pod: Arc<Pod>| Candidate {
+                priority: policy::spec(&pod).priority.unwrap_or(0),
+                usage: usage::of(&pod, signal, &ctx.settings),
+                request: usage::request(&pod, signal),
+                pod,
+            };
+            pods.into_iter().filter(may_go).map(candidate).collect::<Vec<_>>()
+        });
+        let Ok(mut candidates) = found.await else { return };
+        rank(&mut candidates);
+        let Some(victim) = candidates.into_iter().next() else {
+            tracing::warn!(
+                resource = threshold.signal.resource(),
+                "too little is left and no pod may be evicted"
+            );
+            return;
+        };
+        let message = message(threshold, amount, &victim);
+        self.ctx.events.pod(&victim.pod, None, Severity::Warning, "Evicted", &message).await;
+        self.ctx.evictions.order(victim.pod.metadata.uid.as_deref().unwrap_or_default(), message);
+    }
+
+    /// Uids of pods with a container that runs.
+    async fn running(&self) -> BTreeSet<String> {
+        let containers = self.ctx.runtime.containers(None).await.unwrap_or_default();
+        containers.into_iter().filter(|one| one.running()).map(|one| one.uid.0).collect()
+    }
+}
+
+/// Whether a pod is one that the system itself needs.
+pub(in crate::edged) fn is_critical(pod: &Pod) -> bool {
+    policy::spec(pod).priority.is_some_and(|priority| priority >= CRITICAL)
+}
+
+/// Who goes first: who uses more than it asked for, then who matters least, then who is furthest above.
+fn rank(candidates: &mut [Candidate]) {
+    candidates.sort_by_key(|one| {
+        let above = i128::from(one.usage) - i128::from(one.request);
+        (above <= 0, one.priority, Reverse(above))
+    });
+}
+
+fn message(threshold: &Threshold, amount: Amount, victim: &Candidate) -> String {
+    let resource = threshold.signal.resource();
+    let quantity = |bytes: u64| match threshold.signal {
+        Signal::Memory | Signal::NodeFs | Signal::ImageFs => format!("{}Ki", bytes / 1024),
+        _ => bytes.to_string(),
+    };
+    let mut text = format!(
+        "The node was low on resource: {resource}. Threshold quantity: {}, available: {}. ",
+        threshold.text,
+        quantity(amount.available)
+    );
+    if victim.usage > victim.request {
+        let names: Vec<&str> =
+            policy::spec(&victim.pod).containers.iter().map(|container| container.name.as_str()).collect();
+        text.push_str(&format!(
+            "Container {} was using {}, request is {}, has larger consumption of {resource}. ",
+            names.join(" "),
+            quantity(victim.usage),
+            if victim.request == 0 { "0".to_owned() } else { quantity(victim.request) }
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn candidate(name: &str, priority: i32, usage: u64, request: u64) -> Candidate {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}});
+        Candidate { pod: Arc::new(serde_json::from_value(pod).unwrap()), priority, usage, request }
+    }
+
+    #[test]
+    fn who_keeps_to_its_request_goes_last_and_the_least_important_first() {
+        let mut all = [
+            candidate("modest", 0, 10, 20),
+            candidate("important", 100, 500, 10),
+            candidate("greedy", 0, 300, 10),
+            candidate("less greedy", 0, 200, 10),
+        ];
+        rank(&mut all);
+        let names: Vec<_> = all.iter().filter_map(|one| one.pod.metadata.name.as_deref()).collect();
+        assert_eq!(names, ["greedy", "less greedy", "important", "modest"]);
+    }
+
+    #[test]
+    fn the_message_says_what_was_short_and_who_used_it() {
+        let given = BTreeMap::from([("memory.available".to_owned(), "100Mi".to_owned())]);
+        let threshold = &Threshold::all(&given).unwrap()[0];
+        let amount = Amount { capacity: 1 << 30, available: 50 << 20 };
+        let text = message(threshold, amount, &candidate("p", 0, 20 << 20, 0));
+        assert_eq!(
+            text,
+            "The node was low on resource: memory. Threshold quantity: 100Mi, available: 51200Ki. Container c was using \
+             20480Ki, request is 0, has larger consumption of memory. "
+        );
+    }
+}

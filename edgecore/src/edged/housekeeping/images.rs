@@ -1,0 +1,179 @@
+//! Removing images that nobody uses when the disk fills up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use tokio::time::Instant;
+
+use crate::edged::context::Context;
+use crate::edged::events::Severity;
+use crate::edged::runtime::{Container, Image, RuntimeError};
+
+/// Since when an image is known, and when somebody last used it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    first: Instant,
+    used: Option<Instant>,
+}
+
+/// Remembers which images were of use.
+pub(super) struct Collector {
+    ctx: Arc<Context>,
+    seen: BTreeMap<String, Seen>,
+}
+
+impl Collector {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, seen: BTreeMap::new() }
+    }
+
+    pub(super) async fn run(&mut self, period: Duration) {
+        let mut ticks = super::every(period);
+        let mut pressure = self.ctx.pressure.subscribe();
+        loop {
+            let short = tokio::select! {
+                _ = ticks.tick() => false,
+                Ok(short) = pressure.wait_for(|pressure| pressure.disk) => short.disk,
+            };
+            if let Err(error) = self.collect(short).await {
+                tracing::debug!("no images are collected now: {error}");
+            }
+            if short {
+                // Once for each look at the disk is enough.
+                tokio::time::sleep(self.ctx.settings.housekeeping.look_every).await;
+            }
+        }
+    }
+
+    async fn collect(&mut self, short: bool) -> Result<(), RuntimeError> {
+        let images = self.ctx.runtime.images().await?;
+        let containers = self.ctx.runtime.containers(None).await?;
+        let now = Instant::now();
+        let used = self.note(&images, &containers, now);
+        let rules = &self.ctx.settings.housekeeping;
+        let high = if short { 0 } else { rules.image_high_percent };
+        let low = if short { 0 } else { rules.image_low_percent };
+        for (mountpoint, _) in self.ctx.runtime.image_usage().await? {
+            let Some(wanted) = excess(Path::new(&mountpoint), high, low) else { continue };
+            let victims = victims(&images, &used, &self.seen, now, rules.image_min_age);
+            let freed = self.remove(&victims, wanted).await;
+            if freed < wanted && !short {
+                let words = format!(
+                    "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found \
+                     {freed} bytes eligible to free."
+                );
+                self.ctx.events.node(Severity::Warning, "FreeDiskSpaceFailed", &words).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is there and what is used; the answer is the ids of images in use.
+    fn note(&mut self, images: &[Image], containers: &[Container], now: Instant) -> HashSet<String> {
+        self.seen.retain(|id, _| images.iter().any(|image| image.id == *id));
+        let mut used = HashSet::new();
+        for image in images {
+            let seen = self.seen.entry(image.id.clone()).or_insert(Seen { first: now, used: None });
+            let of_it = |container: &Container| {
+                let names = [&container.image_ref, &container.image];
+                names.into_iter().any(|name| {
+                    *name == image.id || image.digests.contains(name) || image.tags.contains(name)
+                })
+            };
+            if containers.iter().any(of_it) {
+                seen.used = Some(now);
+                used.insert(image.id.clone());
+            }
+        }
+        used
+    }
+
+    async fn remove(&self, victims: &[&Image], wanted: u64) -> u64 {
+        let mut freed = 0_u64;
+        for image in victims {
+            if freed >= wanted {
+                break;
+            }
+            match self.ctx.runtime.remove_image(&image.id).await {
+                Ok(()) => {
+                    tracing::info!(image = image.id, tags = ?image.tags, bytes = image.size, "an image that nobody uses is removed");
+                    freed = freed.saturating_add(image.size);
+                }
+                Err(error) => tracing::warn!(image = image.id, "cannot remove an image: {error}"),
+            }
+        }
+        freed
+    }
+}
+
+/// Bytes to free so that `low` percent are used, if `high` percent are.
+fn excess(mountpoint: &Path, high: u8, low: u8) -> Option<u64> {
+    let stat = statvfs(mountpoint).ok()?;
+    let (all, free) = (stat.blocks() * stat.fragment_size(), stat.blocks_available() * stat.fragment_size());
+    to_free(all, free, high, low)
+}
+
+fn to_free(all: u64, free: u64, high: u8, low: u8) -> Option<u64> {
+    let percent = |share: u8| all / 100 * u64::from(share.min(100));
+    if all == 0 || all.saturating_sub(free) < percent(high) {
+        return None;
+    }
+    Some(all.saturating_sub(percent(low)).saturating_sub(free)).filter(|bytes| *bytes > 0)
+}
+
+/// What may go, in this order: longest unused first. Neither what is used or pinned, nor what is so young that it may be on
+/// its way to its first container.
+fn victims<'a>(
+    images: &'a [Image],
+    used: &HashSet<String>,
+    seen: &BTreeMap<String, Seen>,
+    now: Instant,
+    min_age: Duration,
+) -> Vec<&'a Image> {
+    let mut found: Vec<(Option<Instant>, Instant, &Image)> = images
+        .iter()
+        .filter(|image| !image.pinned && !used.contains(&image.id))
+        .filter_map(|image| {
+            let seen = seen.get(&image.id)?;
+            (now.duration_since(seen.first) >= min_age).then_some((seen.used, seen.first, image))
+        })
+        .collect();
+    found.sort_by_key(|(used, first, _)| (*used, *first));
+    found.into_iter().map(|(_, _, image)| image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_freed_below_the_upper_threshold_and_down_to_the_lower_one_above() {
+        assert_eq!(to_free(1000, 160, 85, 80), None);
+        assert_eq!(to_free(1000, 150, 85, 80), Some(50));
+        assert_eq!(to_free(1000, 0, 85, 80), Some(200));
+        assert_eq!(to_free(0, 0, 85, 80), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_unused_go_first_and_the_used_pinned_and_young_stay() {
+        let image = |id: &str, pinned| Image { id: id.into(), pinned, ..Image::default() };
+        let images = ["a", "b", "c", "d", "e"].map(|id| image(id, id == "d"));
+        let start = Instant::now();
+        tokio::time::advance(Duration::from_secs(1000)).await;
+        let now = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let seen = BTreeMap::from([
+            ("a".to_owned(), Seen { first: at(0), used: Some(at(500)) }),
+            ("b".to_owned(), Seen { first: at(10), used: None }),
+            ("c".to_owned(), Seen { first: at(0), used: Some(now) }),
+            ("d".to_owned(), Seen { first: at(0), used: None }),
+            ("e".to_owned(), Seen { first: at(950), used: None }),
+        ]);
+        let used = HashSet::from(["c".to_owned()]);
+        let order = victims(&images, &used, &seen, now, Duration::from_secs(120));
+        assert_eq!(order.iter().map(|image| image.id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    }
+}

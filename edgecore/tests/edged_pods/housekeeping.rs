@@ -1,0 +1,149 @@
+//! Log files, images and pods when there is too much of them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edgecore::edged::config::Housekeeping;
+use edgecore::edged::housekeeping::Threshold;
+use serde_json::json;
+
+use super::node::{Node, SLEEP, container, is_ready, pod, shell};
+
+const SOON: Duration = Duration::from_millis(200);
+
+/// A node that keeps house by these rules.
+async fn node(rules: Housekeeping) -> Node {
+    let mut node = Node::start().await;
+    node.stop_edged().await;
+    node.settings.housekeeping = rules;
+    node.start_edged().await;
+    node
+}
+
+fn logs_of(node: &Node, pod: &str) -> Vec<PathBuf> {
+    let dir = node.settings.pod_logs.join(format!("default_{pod}_uid-{pod}/c"));
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_grows_is_turned_over_packed_and_bounded_while_the_container_writes_on() {
+    let node = node(Housekeeping {
+        log_max_size: 20_000,
+        log_max_files: 3,
+        look_every: SOON,
+        ..Housekeeping::default()
+    })
+    .await;
+    let script = "n=0; while :; do n=$((n+1)); echo line $n of a log that grows and grows; [ $((n % 20)) = 0 ] && sleep 0.02; done";
+    let pod = pod("talks", json!({ "containers": [shell("c", script)], "terminationGracePeriodSeconds": 0 }));
+    node.run_pod(&pod).await;
+    node.ready("talks").await;
+    let packed =
+        |files: &[PathBuf]| files.iter().filter(|file| file.extension().is_some_and(|gz| gz == "gz")).count();
+    node.wait("old files are packed", async || (packed(&logs_of(&node, "talks")) > 0).then_some(())).await;
+    for _ in 0..40 {
+        // The one that is written, the one before, and packed ones; one more while it is being packed.
+        let files = logs_of(&node, "talks");
+        assert!(files.len() <= 4, "{files:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let size = std::fs::metadata(&logs_of(&node, "talks")[0]).expect("a log").len();
+    node.wait("it writes on", async || {
+        let log = std::fs::metadata(&logs_of(&node, "talks")[0]).expect("a log").len();
+        (log != size).then_some(())
+    })
+    .await;
+    assert_eq!(container(&node.status("talks").await.expect("a status")).restart_count, 0);
+    node.delete_pod(&pod, 0).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay() {
+    let rules = Housekeeping {
+        image_high_percent: 0,
+        image_low_percent: 0,
+        image_min_age: Duration::from_secs(3),
+        collect_every: SOON,
+        ..Housekeeping::default()
+    };
+    let node = node(rules).await;
+    node.containerd.add_image("skerry.test/unused:1", &["/bin/sleep", "1"]).expect("an image");
+    let pod = pod("uses", json!({ "containers": [shell("c", SLEEP)] }));
+    node.run_pod(&pod).await;
+    node.ready("uses").await;
+    let images = || node.containerd.ctr(&["images", "ls", "-q"]).expect("ctr");
+    assert!(images().contains("skerry.test/unused:1"), "it is too young to go");
+    node.wait("it is gone", async || (!images().contains("skerry.test/unused:1")).then_some(())).await;
+    assert!(images().contains(e2e::image::BUSYBOX), "{}", images());
+    assert!(is_ready(&node.status("uses").await.expect("a status")));
+    node.delete_pod(&pod, 1).await;
+    // The runtime's own image is not one that nobody uses.
+    let again = super::node::pod("again", json!({ "containers": [shell("c", SLEEP)] }));
+    node.run_pod(&again).await;
+    node.until("again", "it has a sandbox", |status| status.pod_ip.is_some()).await;
+    node.delete_pod(&again, 1).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new_one() {
+    let mut node = Node::start().await;
+    let critical = pod("critical", json!({ "priority": 2_000_001_000, "containers": [shell("c", SLEEP)] }));
+    let modest = pod("modest", json!({ "containers": [shell("c", SLEEP)] }));
+    for pod in [&critical, &modest] {
+        node.run_pod(pod).await;
+    }
+    let before = node.ready("critical").await;
+    node.ready("modest").await;
+
+    node.stop_edged().await;
+    let thresholds = Threshold::all(&BTreeMap::from([("memory.available".to_owned(), "1000Gi".to_owned())]))
+        .expect("thresholds");
+    node.settings.housekeeping = Housekeeping { thresholds, look_every: SOON, ..Housekeeping::default() };
+    node.start_edged().await;
+    let gone = node.until("modest", "it has gone", |status| status.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(gone.reason.as_deref(), Some("Evicted"));
+    let message = gone.message.clone().unwrap_or_default();
+    assert!(
+        message.starts_with("The node was low on resource: memory. Threshold quantity: 1000Gi, available: "),
+        "{message}"
+    );
+    assert!(message.contains("Container c was using ") && message.contains("request is 0"), "{message}");
+    let conditions = gone.conditions.clone().unwrap_or_default();
+    let target =
+        conditions.iter().find(|condition| condition.type_ == "DisruptionTarget").expect("a condition");
+    assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    let events = node.events().await;
+    assert!(events.iter().any(|event| event.0 == "Evicted" && event.1 == message), "{events:#?}");
+
+    let late = pod("late", json!({ "containers": [shell("c", SLEEP)] }));
+    node.run_pod(&late).await;
+    let refused =
+        node.until("late", "it is refused", |status| status.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(refused.reason.as_deref(), Some("Evicted"));
+    assert_eq!(
+        refused.message.as_deref(),
+        Some("Pod was rejected: The node had condition: [MemoryPressure]. ")
+    );
+
+    // Nobody comes back, not even when there is memory again.
+    node.stop_edged().await;
+    node.settings.housekeeping = Housekeeping::default();
+    node.start_edged().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let still = node.status("modest").await.expect("a status");
+    assert_eq!((still.phase.as_deref(), still.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    assert_eq!(still.message, gone.message);
+    let after = node.status("critical").await.expect("a status");
+    assert_eq!(container(&after).container_id, container(&before).container_id);
+    assert!(is_ready(&after));
+    for pod in [&critical, &modest, &late] {
+        node.delete_pod(pod, 1).await;
+    }
+    node.leaves_nothing().await;
+}
