@@ -6,7 +6,10 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
@@ -60,6 +63,8 @@ pub(crate) struct Caches {
     pub(crate) cron_jobs: Cache<CronJob>,
     pub(crate) daemon_sets: Cache<DaemonSet>,
     pub(crate) deployments: Cache<Deployment>,
+    pub(crate) endpoint_slices: Cache<EndpointSlice>,
+    pub(crate) endpoints: Cache<Endpoints>,
     pub(crate) jobs: Cache<Job>,
     pub(crate) leases: Cache<Lease>,
     pub(crate) namespaces: Cache<Namespace>,
@@ -82,6 +87,8 @@ impl Context {
             cron_jobs: Cache::start(&client, tasks),
             daemon_sets: Cache::start(&client, tasks),
             deployments: Cache::start(&client, tasks),
+            endpoint_slices: Cache::start(&client, tasks),
+            endpoints: Cache::start(&client, tasks),
             jobs: Cache::start(&client, tasks),
             leases: Cache::start(&client, tasks),
             namespaces: Cache::start(&client, tasks),

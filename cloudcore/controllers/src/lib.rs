@@ -1,7 +1,7 @@
 //! Kubernetes' controllers and scheduler, as clients of its API.
 //!
-//! Owns: what makes pods of Deployments and other workloads, binds them to nodes, notices nodes that went silent, and clears up
-//! after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `hash`, `history`,
+//! Owns: what makes pods of Deployments and other workloads, binds them to nodes, says which of them answer for a service, notices
+//! nodes that went silent, and clears up after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `hash`, `history`,
 //! `pods`, `run`, `status` and `writes`.
 //! Every controller is level-triggered: it looks at the caches, does what is missing through the API, and can be killed
 //! anywhere. It may call: a [`kube::Client`] and nothing else, so it works the same beside any Kubernetes API. Called by:
@@ -14,6 +14,7 @@ mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
+mod endpoints;
 mod error;
 mod events;
 mod garbage;
@@ -45,6 +46,7 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     daemonset::start(&context, tasks);
     deployment::start(&context, tasks);
     disruption::start(&context, tasks);
+    endpoints::start(&context, tasks);
     garbage::start(&context, tasks);
     job::start(&context, tasks);
     node::start(&context, tasks);

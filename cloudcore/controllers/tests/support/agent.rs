@@ -126,10 +126,19 @@ async fn serve(client: &Client, pod: &Pod) {
             })
         })
         .collect();
+    let ip = address(pod);
     let conditions: Vec<_> = ["Initialized", "Ready", "ContainersReady"].map(condition).into();
     let status = json!({"status": {
-        "phase": next, "startTime": second, "hostIP": "127.0.0.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
+        "phase": next, "startTime": second, "hostIP": "127.0.0.1", "podIP": ip, "podIPs": [{"ip": ip}],
         "conditions": conditions, "containerStatuses": containers,
     }});
     let _ = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status)).await;
+}
+
+/// An address of the pod's own, as good as certainly.
+fn address(pod: &Pod) -> String {
+    let uid = pod.metadata.uid.clone().unwrap();
+    let digits = u32::from_str_radix(&uid[..6], 16).unwrap();
+    let [_, one, two, three] = digits.to_be_bytes();
+    format!("10.{one}.{two}.{three}")
 }

@@ -48,10 +48,15 @@ impl Managed {
 
     /// Ends the controllers and starts them again, as a restart of cloudcore does.
     pub async fn restart_controllers(&mut self, settings: Settings) {
+        self.stop_controllers().await;
+        controllers::start(self.cluster.client.clone(), settings, &self.tasks);
+    }
+
+    /// Ends the controllers.
+    pub async fn stop_controllers(&mut self) {
         let ended = std::mem::replace(&mut self.tasks, TaskSet::new("controllers"));
         let report = ended.shutdown(Duration::from_secs(10)).await;
         assert!(report.is_clean(), "{report:?}");
-        controllers::start(self.cluster.client.clone(), settings, &self.tasks);
     }
 
     /// Cuts the controllers off wherever they are, and starts others.
