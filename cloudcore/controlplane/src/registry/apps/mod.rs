@@ -6,8 +6,10 @@ mod deployment;
 mod replicaset;
 mod statefulset;
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::checks;
 use super::core::pod;
@@ -43,7 +45,7 @@ fn validate_workload(workload: &Value, errors: &mut Errors) {
     selector(workload, &spec, errors);
     let template = spec.field("template");
     let body = workload.pointer("/spec/template").unwrap_or(&Value::Null);
-    pod::validate_template(body, &template, errors);
+    pod::validate_template(&with_claims(workload, body), &template, errors);
     let policy = body.text("/spec/restartPolicy");
     if !matches!(policy, "Always" | "") {
         let spec = template.field("spec");
@@ -54,6 +56,26 @@ fn validate_workload(workload: &Value, errors: &mut Errors) {
         let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
         errors.forbidden(&spec.field("activeDeadlineSeconds"), detail);
     }
+}
+
+/// The template with a volume for each claim template: mounts may refer to both.
+fn with_claims<'v>(workload: &Value, template: &'v Value) -> Cow<'v, Value> {
+    let claims = workload.list("/spec/volumeClaimTemplates");
+    if claims.is_empty() {
+        return Cow::Borrowed(template);
+    }
+    let mut template = template.clone();
+    if let Some(spec) = template.child("spec") {
+        spec.default_to("volumes", Vec::<Value>::new());
+        if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
+            for name in claims.iter().map(|claim| claim.text("/metadata/name")) {
+                if !name.is_empty() && !volumes.iter().any(|volume| volume.text("/name") == name) {
+                    volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+                }
+            }
+        }
+    }
+    Cow::Owned(template)
 }
 
 fn not_negative(workload: &Value, field: &str, errors: &mut Errors) {
@@ -133,8 +155,6 @@ fn validate_selector_update(old: &Value, new: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn wrong(spec: Value) -> Vec<String> {
@@ -168,6 +188,24 @@ mod tests {
                 "spec.template.spec.containers[0].image: Required value"
             ]
         );
+    }
+
+    #[test]
+    fn a_stateful_set_mounts_its_volumes_and_its_claims_and_nothing_else() {
+        let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
+        let mut set = json!({"metadata": {"name": "s"}, "spec": {
+            "selector": {"matchLabels": {"app": "a"}}, "updateStrategy": {"type": "RollingUpdate"},
+            "volumeClaimTemplates": [{"metadata": {"name": "www"}, "spec": {}}],
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {
+                "volumes": [{"name": "tmp"}],
+                "containers": [{"name": "c", "image": "x", "volumeMounts": [mount("www"), mount("tmp"), mount("nope")]}],
+            }},
+        }});
+        (statefulset::STATEFUL_SET.default)(&mut set);
+        let mut errors = Errors::default();
+        (statefulset::STATEFUL_SET.validate)(&set, &mut errors);
+        let wrong: Vec<_> = errors.into_vec().iter().map(ToString::to_string).collect();
+        assert_eq!(wrong, ["spec.template.spec.containers[0].volumeMounts[2].name: Not found: \"nope\""]);
     }
 
     #[test]
