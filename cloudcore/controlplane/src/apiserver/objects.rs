@@ -168,6 +168,7 @@ impl Api {
                     if containers.is_array() {
                         new["spec"]["ephemeralContainers"] = containers;
                     }
+                    resource.default(&mut new);
                     own(&mut new);
                     Vec::new()
                 }
