@@ -33,11 +33,13 @@ pub(crate) use network::{ENDPOINT_SLICE, INGRESS, INGRESS_CLASS, NETWORK_POLICY}
 pub(crate) use node::NODE;
 pub(crate) use pod::POD;
 pub(crate) use policy::{
-    AUTOSCALER, DISRUPTION_BUDGET, LEASE, PRIORITY_CLASS, ROLE_BINDING, RUNTIME_CLASS, STORAGE_CLASS,
+    AUTOSCALER, AUTOSCALER_V1, DISRUPTION_BUDGET, LEASE, PRIORITY_CLASS, ROLE_BINDING, RUNTIME_CLASS, SCALE,
+    STORAGE_CLASS,
 };
 pub(crate) use storage::{CLAIM, VOLUME};
 
 use crate::registry::Resource;
+use crate::schema::Json;
 
 /// How much of each object goes along with its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,10 +117,24 @@ pub fn render<'a>(
 ) -> Value {
     let rows: Vec<Value> = objects.into_iter().map(|object| row(resource, object, include, now)).collect();
     let columns = if with_columns { Value::Array(columns(resource)) } else { Value::Null };
+    table(metadata, columns, rows)
+}
+
+fn table(metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
     })
+}
+
+/// A table of one `Scale`, whose columns are not its resource's.
+pub(crate) fn of_scale(scale: &Value, include: IncludeObject, now: Timestamp) -> Value {
+    let metadata = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
+    let mut row = json!({"cells": (SCALE.cells)(scale, now)});
+    if let Some(object) = included(scale, include) {
+        row.put("object", object);
+    }
+    table(metadata, SCALE.columns.iter().map(Column::definition).collect(), vec![row])
 }
 
 /// One row of a table.

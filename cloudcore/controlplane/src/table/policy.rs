@@ -1,12 +1,19 @@
 //! Smaller groups: leases, bindings, disruption budgets, priorities, classes.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::age::age;
-use super::format::{count, name, or};
+use super::format::{NONE, count, name, or};
 use super::{AGE, Column, NAME, Printer, int, text, wide};
 use crate::schema::Json;
 use crate::schema::quantity;
+
+/// Of the subresource `scale`, whatever it belongs to.
+pub(crate) const SCALE: Printer =
+    Printer::new(&[NAME, int("Desired"), int("Available"), AGE], |scale, now| {
+        vec![name(scale), count(scale, "/spec/replicas"), count(scale, "/status/replicas"), age(scale, now)]
+    });
 
 pub(crate) const LEASE: Printer = Printer::new(&[NAME, text("Holder"), AGE], |lease, now| {
     vec![name(lease), json!(lease.text("/spec/holderIdentity")), age(lease, now)]
@@ -95,22 +102,32 @@ pub(crate) const STORAGE_CLASS: Printer = Printer::new(
     },
 );
 
-pub(crate) const AUTOSCALER: Printer = Printer::new(
-    &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), text("Replicas"), AGE],
-    |one, now| {
-        let target =
-            format!("{}/{}", one.text("/spec/scaleTargetRef/kind"), one.text("/spec/scaleTargetRef/name"));
-        vec![
-            name(one),
-            json!(target),
-            json!(targets(one)),
-            json!(one.int("/spec/minReplicas").map_or_else(|| "<unset>".to_owned(), |min| min.to_string())),
-            count(one, "/spec/maxReplicas"),
-            count(one, "/status/currentReplicas"),
-            age(one, now),
-        ]
-    },
-);
+const AUTOSCALER_COLUMNS: &[Column] =
+    &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), text("Replicas"), AGE];
+
+pub(crate) const AUTOSCALER: Printer =
+    Printer::new(AUTOSCALER_COLUMNS, |one, now| autoscaler(one, &targets(one), now));
+
+/// Of version 1, which knows the processor only.
+pub(crate) const AUTOSCALER_V1: Printer = Printer::new(AUTOSCALER_COLUMNS, |one, now| {
+    let wanted = one.int("/spec/targetCPUUtilizationPercentage");
+    let target = wanted.map_or_else(|| NONE.to_owned(), |percent| format!("cpu: <unknown>/{percent}%"));
+    autoscaler(one, &target, now)
+});
+
+fn autoscaler(one: &Value, targets: &str, now: Timestamp) -> Vec<Value> {
+    let target =
+        format!("{}/{}", one.text("/spec/scaleTargetRef/kind"), one.text("/spec/scaleTargetRef/name"));
+    vec![
+        name(one),
+        json!(target),
+        json!(targets),
+        json!(one.int("/spec/minReplicas").map_or_else(|| "<unset>".to_owned(), |min| min.to_string())),
+        count(one, "/spec/maxReplicas"),
+        count(one, "/status/currentReplicas"),
+        age(one, now),
+    ]
+}
 
 fn targets(autoscaler: &Value) -> String {
     let metrics = autoscaler.list("/spec/metrics");
@@ -126,5 +143,5 @@ fn targets(autoscaler: &Value) -> String {
             format!("{}: <unknown>/{wanted}", metric.text("/resource/name"))
         })
         .collect();
-    or(&shown.join(", "), super::format::NONE).to_owned()
+    or(&shown.join(", "), NONE).to_owned()
 }

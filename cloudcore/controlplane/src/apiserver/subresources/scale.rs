@@ -3,24 +3,26 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::apiserver::Api;
 use crate::apiserver::call::Call;
-use crate::apiserver::http::{PatchBody, decode, json_value, read};
+use crate::apiserver::http::{PatchBody, Representation, decode, json_value, read};
 use crate::apiserver::objects::Part;
-use crate::apiserver::show::value;
+use crate::apiserver::show::{include, value};
 use crate::apiserver::write::Write;
 use crate::patch::{self, PatchType};
 use crate::registry::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
+use crate::table;
 
 pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Result<Response, Status> {
     if verb == "get" {
         let object = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?;
         let object = value(&call.target.resource, &object);
-        return Ok(json_value(StatusCode::OK, &scale_of(&call.target.resource, &object), call.accept));
+        return Ok(shown(call, &scale_of(&call.target.resource, &object)));
     }
     let body = read(body).await?;
     let patch = match PatchBody::of(&call.headers) {
@@ -69,8 +71,16 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
         }
         Ok(new)
     };
-    let shown = api.modify(&call.target, Part::Main, &how, scaled).await?;
-    Ok(json_value(StatusCode::OK, &scale_of(resource, &shown.into_value(resource)), call.accept))
+    let written = api.modify(&call.target, Part::Main, &how, scaled).await?;
+    Ok(shown(call, &scale_of(resource, &written.into_value(resource))))
+}
+
+fn shown(call: &Call, scale: &Value) -> Response {
+    let table = || table::of_scale(scale, include(call), Timestamp::now());
+    match call.accept.representation {
+        Representation::Table => json_value(StatusCode::OK, &table(), call.accept),
+        _ => json_value(StatusCode::OK, scale, call.accept),
+    }
 }
 
 /// Where an object keeps what a scale shows, as dotted paths.

@@ -1,27 +1,44 @@
-//! The group `autoscaling`: stored, so that charts that bring an autoscaler install.
+//! The group `autoscaling`: stored, so that charts that bring an autoscaler install. Stored in the form of version 2.
+
+mod v1;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::descriptor::{Descriptor, STATUS};
 use crate::schema::{Errors, Json, Path};
 use crate::table;
 
-/// The kinds of `autoscaling/v2`.
-pub(super) const KINDS: &[Descriptor] = &[Descriptor {
-    short_names: &["hpa"],
-    categories: &["all"],
-    subresources: &[STATUS],
-    default: |autoscaler| {
-        if let Some(spec) = autoscaler.child("spec") {
-            spec.default_to("minReplicas", 1);
-        }
+/// The kinds of the group, best version first.
+pub(super) const KINDS: &[Descriptor] = &[
+    Descriptor {
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[STATUS],
+        default,
+        prepare_create: |autoscaler| autoscaler.put("status", json!({"desiredReplicas": 0})),
+        validate,
+        printer: table::AUTOSCALER,
+        ..Descriptor::of::<HorizontalPodAutoscaler>()
     },
-    validate,
-    printer: table::AUTOSCALER,
-    ..Descriptor::of::<HorizontalPodAutoscaler>()
-}];
+    v1::AUTOSCALER,
+];
+
+fn default(autoscaler: &mut Value) {
+    if let Some(spec) = autoscaler.child("spec") {
+        spec.default_to("minReplicas", 1);
+        if spec.list("/metrics").is_empty() {
+            spec.put("metrics", json!([utilization("cpu", 80)]));
+        }
+    }
+}
+
+/// The wish that pods use, on average, this share of what they requested.
+fn utilization(resource: &str, percent: i64) -> Value {
+    let target = json!({"type": "Utilization", "averageUtilization": percent});
+    json!({"type": "Resource", "resource": {"name": resource, "target": target}})
+}
 
 fn validate(autoscaler: &Value, errors: &mut Errors) {
     let root = Path::Root;
