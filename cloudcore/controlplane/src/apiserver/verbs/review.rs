@@ -88,38 +88,16 @@ fn may(api: &Api, who: &Identity, spec: &Value) -> Value {
 
 fn rules_of(api: &Api, who: &Identity, namespace: &str) -> Value {
     let all = json!(["*"]);
-    let (mut resources, mut paths) = if who.is_master() {
-        (
-            vec![json!({"verbs": all, "apiGroups": all, "resources": all})],
-            vec![json!({"verbs": all, "nonResourceURLs": all})],
-        )
-    } else {
-        let open = json!([
-            "/api",
-            "/api/*",
-            "/apis",
-            "/apis/*",
-            "/healthz",
-            "/livez",
-            "/openapi",
-            "/openapi/*",
-            "/readyz",
-            "/version"
-        ]);
-        let own = [
-            ("authentication.k8s.io", "selfsubjectreviews"),
-            ("authorization.k8s.io", "selfsubjectaccessreviews"),
-            ("authorization.k8s.io", "selfsubjectrulesreviews"),
-        ];
-        let own: Vec<Value> = own.iter().map(|(group, resource)| json!({"verbs": ["create"], "apiGroups": [group], "resources": [resource]})).collect();
-        (own, vec![json!({"verbs": ["get"], "nonResourceURLs": open})])
-    };
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    // What everybody else may do without a role is in the default roles, too.
+    if who.is_master() {
+        resources.push(json!({"verbs": all, "apiGroups": all, "resources": all}));
+        paths.push(json!({"verbs": all, "nonResourceURLs": all}));
+    }
     // A rule is about resources or about paths, never about both.
-    let (more_paths, more) =
-        rules(&api.store, who, namespace).into_iter().partition::<Vec<Value>, _>(|rule| {
-            rule["nonResourceURLs"].as_array().is_some_and(|urls| !urls.is_empty())
-        });
-    resources.extend(more);
-    paths.extend(more_paths);
+    for rule in rules(&api.store, who, namespace) {
+        let about_paths = rule["nonResourceURLs"].as_array().is_some_and(|urls| !urls.is_empty());
+        if about_paths { paths.push(rule) } else { resources.push(rule) }
+    }
     json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
 }
