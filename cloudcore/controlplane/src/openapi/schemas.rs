@@ -60,6 +60,7 @@ pub(super) fn finish(
         if let Some(kinds) = kinds.get(name) {
             schema["x-kubernetes-group-version-kind"] = json!(kinds);
         }
+        leave_metadata_out(schema);
         let id = types.and_then(|types| types.find(name));
         let Some(fields) = id.and_then(|id| types?.get(id)) else { continue };
         for (field, property) in
@@ -79,6 +80,17 @@ pub(super) fn finish(
     }
     restore_unions(&mut schemas);
     schemas
+}
+
+/// An object may come without metadata; in Rust alone it always has some.
+fn leave_metadata_out(schema: &mut Value) {
+    let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) else { return };
+    required.retain(|field| field != "metadata");
+    if required.is_empty()
+        && let Some(schema) = schema.as_object_mut()
+    {
+        schema.shift_remove("required");
+    }
 }
 
 /// Types that are text or number, in the form in which Kubernetes publishes them.
