@@ -12,6 +12,7 @@ use super::http::{Accept, Query, Representation, failure, json_value, text};
 use super::openapi;
 use super::serve::nothing_here;
 use crate::discovery;
+use crate::registry::Snapshot;
 use crate::status::Status;
 
 /// The Kubernetes release whose API this is.
@@ -30,7 +31,7 @@ pub(super) fn answer(api: &Api, parts: &Parts, query: &Query) -> Result<Response
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let snapshot = api.registry.snapshot();
     let document = match segments.as_slice() {
-        [""] => Some(paths()),
+        [""] => Some(paths(&snapshot)),
         ["healthz" | "livez" | "readyz", check @ ..] => return Ok(health(segments[0], check, query)),
         ["version"] => Some(version()),
         [".well-known", "openid-configuration"] => Some(issuer(parts)),
@@ -72,8 +73,36 @@ fn host(parts: &Parts) -> &str {
     named.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("localhost")
 }
 
-fn paths() -> Value {
-    json!({"paths": ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]})
+/// What can be asked for without a name.
+fn paths(snapshot: &Snapshot) -> Value {
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        "/healthz",
+        "/healthz/ping",
+        "/healthz/store",
+        "/livez",
+        "/livez/ping",
+        "/livez/store",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/readyz/ping",
+        "/readyz/store",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (group, versions) in discovery::groups(snapshot) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    paths.sort();
+    json!({"paths": paths})
 }
 
 fn version() -> Value {
