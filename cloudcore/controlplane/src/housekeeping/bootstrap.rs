@@ -33,7 +33,7 @@ pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<()
         create(api, ("", "v1", "namespaces"), "", name, namespace).await?;
         api.furnish(name).await;
     }
-    create(api, ("", "v1", "services"), "default", "kubernetes", service(port)).await?;
+    own_service(api, port).await?;
     super::roles::bootstrap(api).await?;
     for (name, value, what) in PRIORITIES {
         let class = json!({
@@ -46,6 +46,11 @@ pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<()
         install(api, crd).await?;
     }
     Ok(())
+}
+
+/// The service under which pods find the API. It comes back when it was deleted (`kubectl delete all --all` does).
+pub(super) async fn own_service(api: &Api, port: u16) -> Result<(), Status> {
+    create(api, ("", "v1", "services"), "default", "kubernetes", service(port)).await
 }
 
 fn stored_crds(api: &Api) -> Vec<String> {

@@ -37,27 +37,28 @@ const WATCHED: &[(&str, &str)] = &[
     ("", "serviceaccounts"),
     ("", "configmaps"),
     ("", "secrets"),
+    ("", "services"),
     ("rbac.authorization.k8s.io", "clusterroles"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
 ];
 
-/// Starts the housekeepers on `tasks`.
-pub(crate) fn start(api: &Arc<Api>, tasks: &TaskSet) {
+/// Starts the housekeepers on `tasks`. `port` is where the API is served.
+pub(crate) fn start(api: &Arc<Api>, port: u16, tasks: &TaskSet) {
     let keeper = Arc::clone(api);
-    tasks.spawn("housekeeping", Restart::on_failure(), move |token| keep(Arc::clone(&keeper), token));
+    tasks.spawn("housekeeping", Restart::on_failure(), move |token| keep(Arc::clone(&keeper), port, token));
     let keeper = Arc::clone(api);
     tasks.spawn("quotas", Restart::on_failure(), move |token| quotas::keep(Arc::clone(&keeper), token));
     let keeper = Arc::clone(api);
     tasks.spawn("events", Restart::on_failure(), move |token| events::expire(Arc::clone(&keeper), token));
 }
 
-async fn keep(api: Arc<Api>, token: CancellationToken) -> Result<(), Infallible> {
+async fn keep(api: Arc<Api>, port: u16, token: CancellationToken) -> Result<(), Infallible> {
     let now = api.store.revision();
     let watch = |(group, plural): &(&str, &str)| api.store.watch(&Collection::new(group, plural), now);
     let mut watchers: Vec<Watcher> = WATCHED.iter().map(watch).collect();
     loop {
         let revision = api.store.revision();
-        let unfinished = pass(&api).await;
+        let unfinished = pass(&api, port).await;
         let something = async {
             if unfinished {
                 // Whatever was waited for may be in any collection.
@@ -83,7 +84,10 @@ async fn keep(api: Arc<Api>, token: CancellationToken) -> Result<(), Infallible>
 }
 
 /// Does what is missing; tells whether something has to be waited for.
-async fn pass(api: &Api) -> bool {
+async fn pass(api: &Api, port: u16) -> bool {
+    if let Err(error) = bootstrap::own_service(api, port).await {
+        tracing::warn!(%error, "the service of the API itself could not be made");
+    }
     let namespaces = namespaces::pass(api).await;
     let crds = crds::pass(api).await;
     aggregation::pass(api).await;
