@@ -114,7 +114,10 @@ async fn serve(client: &Client, pod: &Pod) {
     let condition = |kind| json!({"type": kind, "status": ready, "lastTransitionTime": second});
     let state = exit.map_or_else(
         || json!({"running": {"startedAt": second}}),
-        |code| json!({"terminated": {"exitCode": code, "startedAt": second, "finishedAt": second}}),
+        |code| {
+            let reason = if code == 0 { "Completed" } else { "Error" };
+            json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": second, "finishedAt": second}})
+        },
     );
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let containers: Vec<_> = containers
