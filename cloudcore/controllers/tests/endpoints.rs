@@ -358,3 +358,23 @@ async fn what_does_not_concern_them_writes_nothing_and_what_was_broken_is_mended
     until_ready(&managed, "web", &[]).await;
     until_slices(&managed, "web", 0, 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_apis_own_endpoints_outlive_its_service_which_comes_back() {
+    let managed = Managed::start().await;
+    let path = format!("{SERVICES}/kubernetes");
+    let before = managed.until(&path, "there", |service| service["metadata"]["uid"].is_string()).await;
+    let endpoints = format!("{ENDPOINTS}/kubernetes");
+    let subsets = managed.until(&endpoints, "there", |all| !all["subsets"].is_null()).await["subsets"].take();
+    managed.cluster.must(&["delete", "service", "kubernetes", "--wait=false"]).await;
+    let uid = before["metadata"]["uid"].clone();
+    managed
+        .until(&path, "back", |now| now["metadata"]["uid"].is_string() && now["metadata"]["uid"] != uid)
+        .await;
+    // Whoever has seen these has seen the service go.
+    service(&managed, "later", json!({})).await;
+    until_ready(&managed, "later", &[]).await;
+    managed.until(&endpoints, "there still", |all| all["subsets"] == subsets).await;
+    let list = until_slices(&managed, "kubernetes", 1, 0).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list:#}");
+}

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Cluster, call, events};
+use support::{Cluster, call, events, eventually};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -363,6 +363,17 @@ async fn a_namespace_is_furnished_emptied_and_gone() {
     let back = "/api/v1/namespaces/foo/serviceaccounts?watch=1";
     assert_eq!(events(&cluster.client, back, 1).await[0]["object"]["metadata"]["name"], "default");
 
+    let bundle = "/api/v1/namespaces/foo/configmaps/kube-root-ca.crt";
+    let altered = json!({"data": {"ca.crt": "mine", "more": "x"}});
+    expect(cluster.patch("merge-patch+json", bundle, altered), 200).await;
+    let restored = || async {
+        let (code, now) = cluster.call("GET", bundle, Value::Null).await;
+        (code == 200 && now["data"] == ca["data"]).then_some(())
+    };
+    eventually("the bundle is put right", restored).await;
+    expect(cluster.call("DELETE", bundle, Value::Null), 200).await;
+    eventually("the bundle is made again", restored).await;
+
     let mut held = map("held", json!({}));
     held["metadata"]["finalizers"] = json!(["x.io/f"]);
     expect(cluster.call("POST", "/api/v1/namespaces/foo/configmaps", held), 201).await;
@@ -371,6 +382,54 @@ async fn a_namespace_is_furnished_emptied_and_gone() {
     let late =
         expect(cluster.call("POST", "/api/v1/namespaces/foo/configmaps", map("late", json!({}))), 403).await;
     assert_eq!(late["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let conditions = eventually("the conditions", || async {
+        let (_, namespace) = cluster.call("GET", "/api/v1/namespaces/foo", Value::Null).await;
+        let conditions = namespace["status"]["conditions"].as_array()?.clone();
+        let waits = conditions
+            .iter()
+            .any(|one| one["message"].as_str().unwrap().ends_with("configmaps. has 1 resource instances"));
+        waits.then_some(conditions)
+    })
+    .await;
+    let said: Vec<_> = conditions
+        .iter()
+        .map(|one| ["type", "status", "reason", "message"].map(|key| one[key].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            [
+                "NamespaceDeletionDiscoveryFailure",
+                "False",
+                "ResourcesDiscovered",
+                "All resources successfully discovered"
+            ],
+            [
+                "NamespaceDeletionGroupVersionParsingFailure",
+                "False",
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed"
+            ],
+            [
+                "NamespaceDeletionContentFailure",
+                "False",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization"
+            ],
+            [
+                "NamespaceContentRemaining",
+                "True",
+                "SomeResourcesRemain",
+                "Some resources are remaining: configmaps. has 1 resource instances"
+            ],
+            [
+                "NamespaceFinalizersRemaining",
+                "True",
+                "SomeFinalizersRemain",
+                "Some content in the namespace has finalizers remaining: x.io/f in 1 resource instances"
+            ],
+        ]
+    );
     let path = "/api/v1/namespaces/foo/configmaps/held";
     expect(cluster.patch("merge-patch+json", path, json!({"metadata": {"finalizers": []}})), 200).await;
     let gone = format!(

@@ -87,7 +87,8 @@ async fn reconcile(shell: Shell, endpoints: Arc<Endpoints>) -> Result<Action, Er
     };
     let service = caches.services.get(&namespace, &name);
     let managed = endpoints.labels().get(ENDPOINTS_MANAGED_BY).is_some_and(|by| by == ENDPOINTS_CONTROLLER);
-    if service.is_none() && (managed || was_bereft) && !is_lock(&endpoints) {
+    let bereft = was_bereft && !is_skipped(&endpoints) && !is_lock(&endpoints);
+    if service.is_none() && (managed || bereft) {
         let api = Api::<Endpoints>::namespaced(shell.context.client.clone(), &namespace);
         return match api.delete(&name, &this_one(&*endpoints)).await {
             Ok(_) => Ok(Action::await_change()),
@@ -127,10 +128,16 @@ fn is_lock(endpoints: &Endpoints) -> bool {
     endpoints.annotations().contains_key(LEADER)
 }
 
+/// Whoever wrote them looks after the slices as well, as the API does for its own.
+fn is_skipped(endpoints: &Endpoints) -> bool {
+    endpoints.labels().get(SKIP).is_some_and(|skip| skip == "true")
+}
+
 fn is_mirrored(endpoints: &Endpoints, service: Option<&Service>) -> bool {
     let selector = |service: &Service| service.spec.as_ref()?.selector.clone().filter(|all| !all.is_empty());
-    let skipped = endpoints.labels().get(SKIP).is_some_and(|skip| skip == "true");
-    service.is_some_and(|service| selector(service).is_none()) && !skipped && !is_lock(endpoints)
+    service.is_some_and(|service| selector(service).is_none())
+        && !is_skipped(endpoints)
+        && !is_lock(endpoints)
 }
 
 /// What slices have to say, and how many addresses were too many. What is no address is left out.

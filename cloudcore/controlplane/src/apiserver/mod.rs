@@ -75,6 +75,8 @@ pub(crate) struct Api {
     pub(crate) crds: tokio::sync::Mutex<()>,
     /// Objects that a quota counts are created one at a time.
     quotas: tokio::sync::Mutex<()>,
+    /// Services get addresses and node ports one at a time.
+    services: tokio::sync::Mutex<()>,
 }
 
 impl Api {
@@ -96,6 +98,7 @@ impl Api {
             snapshots: Arc::new(tokio::sync::Semaphore::new(1)),
             crds: tokio::sync::Mutex::default(),
             quotas: tokio::sync::Mutex::default(),
+            services: tokio::sync::Mutex::default(),
         }))
     }
 }

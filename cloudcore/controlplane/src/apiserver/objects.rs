@@ -62,6 +62,7 @@ impl Api {
         resource.default(&mut object);
         // What is counted must not change between counting and writing.
         let _alone = if admission::has_quota(self, target) { Some(self.quotas.lock().await) } else { None };
+        let _allotting = if target.is_core("services") { Some(self.services.lock().await) } else { None };
         how.own(target, None, &mut object);
         admission::create(self, target, &mut object)?;
         let name = metadata::text(&object, "name").to_owned();
@@ -125,6 +126,8 @@ impl Api {
     ) -> Result<Shown, Status> {
         let resource = &target.resource;
         let (group, plural, name) = (&resource.group, &resource.plural, &target.name);
+        let allots = part == Part::Main && target.is_core("services");
+        let _allotting = if allots { Some(self.services.lock().await) } else { None };
         for _ in 0..ATTEMPTS {
             let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
             let old = value(resource, &current);

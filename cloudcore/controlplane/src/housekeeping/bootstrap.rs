@@ -1,5 +1,7 @@
 //! What a cluster begins with.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::place;
@@ -22,9 +24,9 @@ const PRIORITIES: &[(&str, i64, &str)] = &[
     ),
 ];
 
-/// Creates what is missing: the namespaces, the API's own service, the default roles and priorities, `crds`. What is there is left as it is; CRDs are brought up to
+/// Creates what is missing: the namespaces, the API's own service and its endpoints at `address`, the default roles and priorities, `crds`. What is there is left as it is; CRDs are brought up to
 /// the manifests at hand.
-pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<(), Status> {
+pub(crate) async fn bootstrap(api: &Api, address: SocketAddr, crds: &[Value]) -> Result<(), Status> {
     for crd in stored_crds(api) {
         api.sync_crd(&crd).await;
     }
@@ -33,7 +35,8 @@ pub(crate) async fn bootstrap(api: &Api, port: u16, crds: &[Value]) -> Result<()
         create(api, ("", "v1", "namespaces"), "", name, namespace).await?;
         api.furnish(name).await;
     }
-    own_service(api, port).await?;
+    own_service(api, address.port()).await?;
+    super::endpoint::publish(api, address).await?;
     super::roles::bootstrap(api).await?;
     for (name, value, what) in PRIORITIES {
         let class = json!({

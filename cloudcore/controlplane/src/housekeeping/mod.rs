@@ -1,5 +1,5 @@
 //! What the control plane does by itself, without being asked: furnishes namespaces, empties those that go, brings custom kinds
-//! in and out, gathers roles, fills token secrets, counts quotas, and forgets old events.
+//! in and out, says where the API answers, gathers roles, fills token secrets, counts quotas, and forgets old events.
 //!
 //! Level-triggered: every pass looks at what is there and does what is missing, so a restart in the middle costs nothing. May call:
 //! `apiserver` (its rules for objects), `registry`, `store`. Called by: `plane`, and by `apiserver` right after a write where the
@@ -8,6 +8,7 @@
 mod aggregation;
 mod bootstrap;
 mod crds;
+mod endpoint;
 mod events;
 mod namespaces;
 mod quotas;
@@ -15,6 +16,7 @@ mod roles;
 mod tokens;
 
 pub(crate) use bootstrap::bootstrap;
+pub(crate) use endpoint::advertised;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -89,6 +89,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
     let mut seen = BTreeSet::new();
     let mut left: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    let mut failures = Vec::new();
     let how = Deletion { propagation: Some(Propagation::Background), ..Deletion::default() };
     for resource in &api.registry.snapshot().resources {
         let target = Target::new(resource.clone(), &namespace.name, "");
@@ -100,7 +101,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
                 match api.remove(&target.named(&key.name), &how).await {
                     Ok(_) => {}
                     Err(status) if status.reason == Reason::NotFound => {}
-                    Err(status) => return Err(status),
+                    Err(status) => failures.push(status.to_string()),
                 }
             }
         }
@@ -122,7 +123,7 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
         if empty {
             new["spec"]["finalizers"] = json!([]);
         } else {
-            describe(&mut new, &left, &kept);
+            describe(&mut new, &left, &kept, &failures);
         }
         Ok(new)
     })
@@ -132,7 +133,12 @@ async fn clear(api: &Api, namespace: &Target) -> Result<(), Status> {
 }
 
 /// Says in the conditions what is waited for.
-fn describe(namespace: &mut Value, left: &BTreeMap<String, usize>, kept: &BTreeMap<String, usize>) {
+fn describe(
+    namespace: &mut Value,
+    left: &BTreeMap<String, usize>,
+    kept: &BTreeMap<String, usize>,
+    failures: &[String],
+) {
     let count = |counts: &BTreeMap<String, usize>, verb: &str| {
         let parts = counts.iter().map(|(name, count)| format!("{name} {verb}{count} resource instances"));
         parts.collect::<Vec<_>>().join(", ")
@@ -153,12 +159,14 @@ fn describe(namespace: &mut Value, left: &BTreeMap<String, usize>, kept: &BTreeM
         "ParsedGroupVersions",
         "All legacy kube types successfully parsed".to_owned(),
     );
-    say(
-        "NamespaceDeletionContentFailure",
-        "False",
-        "ContentDeleted",
-        "All content successfully deleted, may be waiting on finalization".to_owned(),
-    );
+    if failures.is_empty() {
+        let message = "All content successfully deleted, may be waiting on finalization".to_owned();
+        say("NamespaceDeletionContentFailure", "False", "ContentDeleted", message);
+    } else {
+        let (count, all) = (failures.len(), failures.join(", "));
+        let message = format!("Failed to delete all resource types, {count} remaining: {all}");
+        say("NamespaceDeletionContentFailure", "True", "ContentDeletionFailed", message);
+    }
     say(
         "NamespaceContentRemaining",
         "True",
@@ -176,5 +184,30 @@ fn describe(namespace: &mut Value, left: &BTreeMap<String, usize>, kept: &BTreeM
         let message =
             format!("Some content in the namespace has finalizers remaining: {}", count(kept, "in "));
         say("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_cannot_go_says_what_holds_it() {
+        let mut namespace = json!({"metadata": {"name": "n"}});
+        let (left, kept) = ([("pods.".to_owned(), 2)].into(), BTreeMap::new());
+        describe(&mut namespace, &left, &kept, &["disk full".to_owned()]);
+        let condition = |index: usize| {
+            let condition = &namespace["status"]["conditions"][index];
+            ["type", "status", "reason", "message"].map(|key| condition[key].as_str().unwrap().to_owned())
+        };
+        let failure = [
+            "NamespaceDeletionContentFailure",
+            "True",
+            "ContentDeletionFailed",
+            "Failed to delete all resource types, 1 remaining: disk full",
+        ];
+        assert_eq!(condition(2), failure);
+        assert_eq!(condition(3)[3], "Some resources are remaining: pods. has 2 resource instances");
+        assert_eq!(condition(4)[3], "All content-preserving finalizers finished");
     }
 }

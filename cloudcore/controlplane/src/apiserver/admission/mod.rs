@@ -66,7 +66,7 @@ pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(
         crate::registry::classify_pod(object);
     }
     if target.is_core("services") {
-        services::cluster_ip(api, target, object)?;
+        services::create(api, target, object)?;
     }
     priority::only_one_default(api, target, object)?;
     quota::check(api, target, None, object)?;
@@ -76,7 +76,7 @@ pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(
 /// The same for a changed object.
 pub(super) fn update(api: &Api, target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
     if target.is_core("services") {
-        services::keep_address(old, new);
+        services::update(api, target, old, new)?;
     }
     limits::check_update(api, target, new)?;
     priority::only_one_default(api, target, new)?;

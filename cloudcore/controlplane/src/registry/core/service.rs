@@ -44,7 +44,8 @@ fn default(service: &mut Value) {
         }
     }
     let kind = spec.text("/type").to_owned();
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    let external = kind == "ClusterIP" && !spec.list("/externalIPs").is_empty();
+    if external || matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         spec.default_to("externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
@@ -52,14 +53,11 @@ fn default(service: &mut Value) {
     }
     if kind != "ExternalName" {
         spec.default_to("internalTrafficPolicy", "Cluster");
-        let headless = spec.text("/clusterIP") == "None";
-        if headless && !spec.has("/selector") {
-            spec.default_to("ipFamilyPolicy", "RequireDualStack");
-            spec.default_to("ipFamilies", json!(["IPv4", "IPv6"]));
-        } else {
-            spec.default_to("ipFamilyPolicy", "SingleStack");
-            spec.default_to("ipFamilies", json!(["IPv4"]));
-        }
+        // Who writes the endpoints himself may have them in both families.
+        let free = spec.text("/clusterIP") == "None" && !spec.has("/selector");
+        spec.default_to("ipFamilyPolicy", if free { "RequireDualStack" } else { "SingleStack" });
+        let both = free && spec.text("/ipFamilyPolicy") != "SingleStack";
+        spec.default_to("ipFamilies", if both { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) });
         let address = spec.text("/clusterIP").to_owned();
         if !address.is_empty() {
             spec.default_to("clusterIPs", json!([address]));
@@ -76,7 +74,11 @@ fn prepare_update(old: &Value, new: &mut Value) {
     if new.text("/spec/type") == "ExternalName" {
         return;
     }
-    for field in ["clusterIP", "clusterIPs"] {
+    let emptied = new.text("/spec/clusterIP").is_empty();
+    if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut).filter(|_| emptied) {
+        spec.shift_remove("clusterIP");
+    }
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if let (Some(value), Some(spec)) = (old.pointer(&format!("/spec/{field}")), new.get_mut("spec")) {
             spec.default_to(field, value.clone());
         }
@@ -98,7 +100,8 @@ fn validate(service: &Value, errors: &mut Errors) {
         errors.required(&spec.field("externalName"), "");
     }
     let ports = spec.field("ports");
-    let (mut seen_names, mut seen_ports) = (BTreeSet::new(), BTreeSet::new());
+    let (mut seen_names, mut seen_ports, mut seen_node_ports) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (index, port) in list.iter().enumerate() {
         let here = ports.index(index);
         let name = port.text("/name");
@@ -125,6 +128,9 @@ fn validate(service: &Value, errors: &mut Errors) {
         let node_port = port.int("/nodePort").unwrap_or_default();
         if node_port != 0 && kind == "ClusterIP" {
             errors.forbidden(&here.field("nodePort"), "may not be used when `type` is 'ClusterIP'");
+        }
+        if node_port != 0 && !seen_node_ports.insert((node_port, protocol)) {
+            errors.duplicate(&here.field("nodePort"), node_port);
         }
         if !seen_ports.insert((number, protocol)) {
             errors.duplicate(&here, json!({"protocol": protocol, "port": number}));
@@ -175,6 +181,16 @@ fn validate(service: &Value, errors: &mut Errors) {
     if !matches!(affinity, "ClientIP" | "None") {
         errors.not_supported(&spec.field("sessionAffinity"), affinity, &["ClientIP", "None"]);
     }
+    let config = spec.field("sessionAffinityConfig");
+    if affinity == "None" && service.has("/spec/sessionAffinityConfig") {
+        let detail = "must not be set when session affinity is None";
+        errors.forbidden(&config, detail);
+    } else if let Some(seconds) = service.int("/spec/sessionAffinityConfig/clientIP/timeoutSeconds")
+        && !(1..=86400).contains(&seconds)
+    {
+        let detail = "must be greater than 0 and less than 86400";
+        errors.invalid(&config.field("clientIP").field("timeoutSeconds"), seconds, detail);
+    }
 }
 
 fn validate_update(old: &Value, new: &Value, errors: &mut Errors) {
@@ -184,6 +200,6 @@ fn validate_update(old: &Value, new: &Value, errors: &mut Errors) {
         let root = Path::Root;
         let spec = root.field("spec");
         let detail = "may not change once set";
-        errors.invalid(&spec.field("clusterIPs").index(0), after, detail);
+        errors.invalid(&spec.field("clusterIPs").index(0), json!([after]), detail);
     }
 }
