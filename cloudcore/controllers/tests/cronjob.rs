@@ -133,14 +133,21 @@ async fn a_suspended_cron_job_starts_nothing_by_itself_but_kubectl_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_schedule_that_cannot_be_read_is_told() {
+async fn a_schedule_that_cannot_be_read_is_refused_when_it_is_written() {
     let managed = Managed::start().await;
-    let text = manifest("odd", "", None).replace("0 0 1 1 *", "99 * * * *");
-    let file = managed.cluster.manifest("odd.yaml", &text);
-    managed.cluster.must(&["apply", "-f", &file]).await;
-    managed
-        .until_kubectl(&["describe", "cronjob", "odd"], "told", |text| {
-            text.contains("UnparseableSchedule") && text.contains("unparseable schedule: \"99 * * * *\"")
-        })
-        .await;
+    for (schedule, why) in [
+        ("99 * * * *", "end of range (99) above maximum (59): 99"),
+        ("TZ=UTC 0 0 * * *", "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
+    ] {
+        let text = manifest("odd", "", None).replace("0 0 1 1 *", schedule);
+        let said =
+            managed.cluster.kubectl(&["apply", "-f", &managed.cluster.manifest("odd.yaml", &text)]).await;
+        let expected =
+            format!("The CronJob \"odd\" is invalid: spec.schedule: Invalid value: \"{schedule}\": {why}");
+        assert!(!said.ok && said.err.contains(&expected), "{said:?}");
+    }
+    apply(&managed, "odd", "", None).await;
+    let patch = json!({"spec": {"schedule": "* * * * sunday"}}).to_string();
+    let said = managed.cluster.kubectl(&["patch", "cronjob", "odd", "-p", &patch]).await;
+    assert!(said.err.contains("strconv.Atoi: parsing \"sunday\": invalid syntax"), "{said:?}");
 }

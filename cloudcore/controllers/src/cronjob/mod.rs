@@ -5,7 +5,6 @@
 //! call: the API and caches. Called by: the crate's `start`. Source: Kubernetes v1.36 `pkg/controller/cronjob`.
 
 mod plan;
-mod schedule;
 #[cfg(test)]
 mod tests;
 

@@ -10,8 +10,8 @@ use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::schedule::{MANY, Schedule, Unreadable};
 use crate::cache::uid_of;
+use schedules::{MANY, Schedule, Unreadable};
 
 /// An event about the cron job.
 #[derive(Clone, Debug, Eq, PartialEq)]

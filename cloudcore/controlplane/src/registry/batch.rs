@@ -1,6 +1,7 @@
 //! The group `batch`: jobs and cron jobs.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use schedules::Schedule;
 use serde_json::{Value, json};
 
 use super::checks;
@@ -170,10 +171,11 @@ fn validate_cron_job(job: &Value, errors: &mut Errors) {
     let schedule = job.text("/spec/schedule");
     if schedule.is_empty() {
         errors.required(&spec.field("schedule"), "");
-    } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-        let found = schedule.split_whitespace().count();
-        let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
-        errors.invalid(&spec.field("schedule"), schedule, &detail);
+    } else if schedule.contains("TZ") {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.invalid(&spec.field("schedule"), schedule, detail);
+    } else if let Err(error) = Schedule::parse(schedule, None) {
+        errors.invalid(&spec.field("schedule"), schedule, &error.to_string());
     }
     let zone = job.text("/spec/timeZone");
     if job.has("/spec/timeZone") && !is_time_zone(zone) {

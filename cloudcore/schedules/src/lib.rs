@@ -1,5 +1,7 @@
 //! `spec.schedule` and `spec.timeZone`: when a cron job is due.
 //!
+//! Pure. Called by the API server, which refuses what cannot be read, and by the controller of cron jobs. Calls nothing of ours.
+//!
 //! The language is that of robfig/cron v3's `ParseStandard`, which Kubernetes uses: five fields with names, lists, ranges and steps, or
 //! `@hourly` and the like, or `@every 90m`. Days of the month and of the week are alternatives unless one begins with a star.
 
@@ -9,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// More missed starts than this and Kubernetes warns.
-pub(super) const MANY: usize = 100;
+pub const MANY: usize = 100;
 
 const NICKNAMES: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -17,7 +19,7 @@ const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// When something is to happen again and again.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     rule: Rule,
     zone: TimeZone,
 }
@@ -31,27 +33,32 @@ enum Rule {
 
 /// A cron job's place in time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Timing {
+pub struct Timing {
     /// The newest time that has come since the last start.
-    pub(super) due: Option<Timestamp>,
+    pub due: Option<Timestamp>,
     /// How many times came since then, at most [`MANY`] and one.
-    pub(super) missed: usize,
+    pub missed: usize,
     /// The first time that has not come yet; never, if there is none.
-    pub(super) next: Option<Timestamp>,
+    pub next: Option<Timestamp>,
 }
 
 /// Why there is no schedule.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
+    /// There is no zone of this name.
     #[error("unknown time zone {0}")]
     Zone(String),
+    /// The schedule is none, in the words of robfig/cron.
     #[error("{0}")]
     Schedule(String),
 }
 
 impl Schedule {
     /// Reads a schedule; without a zone its times are UTC.
-    pub(super) fn parse(text: &str, zone: Option<&str>) -> Result<Self, Unreadable> {
+    ///
+    /// # Errors
+    /// What is wrong with it, in Kubernetes' words.
+    pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, Unreadable> {
         let zone = match zone {
             None | Some("") => TimeZone::UTC,
             Some(name) => TimeZone::get(name).map_err(|_| Unreadable::Zone(name.to_owned()))?,
@@ -61,7 +68,7 @@ impl Schedule {
     }
 
     /// A time as people write it in the schedule's zone.
-    pub(super) fn written(&self, time: Timestamp) -> String {
+    pub fn written(&self, time: Timestamp) -> String {
         let zoned = time.to_zoned(self.zone.clone());
         if zoned.offset().is_zero() {
             time.to_string()
@@ -71,7 +78,7 @@ impl Schedule {
     }
 
     /// What has come after `since` and until `now`, and what comes next.
-    pub(super) fn timing(&self, since: Timestamp, now: Timestamp) -> Timing {
+    pub fn timing(&self, since: Timestamp, now: Timestamp) -> Timing {
         match &self.rule {
             Rule::Every(seconds) => every(*seconds, since.as_second(), now.as_second()),
             Rule::Cron(cron) => self.cron(cron, since, now),
@@ -103,9 +110,14 @@ fn every(seconds: i64, since: i64, now: i64) -> Timing {
 }
 
 fn rule(text: &str) -> Result<Rule, String> {
+    if text.is_empty() {
+        return Err("empty spec string".to_owned());
+    }
     if let Some(pause) = text.strip_prefix("@every ") {
-        let pause: SignedDuration =
-            pause.trim().parse().map_err(|_| format!("failed to parse duration {text}"))?;
+        let pause: SignedDuration = pause
+            .trim()
+            .parse()
+            .map_err(|_| format!("failed to parse duration {text}: time: invalid duration {pause:?}"))?;
         return Ok(Rule::Every(pause.as_secs().max(1)));
     }
     let parser =
@@ -120,8 +132,15 @@ fn rule(text: &str) -> Result<Rule, String> {
         let [minute, hour, day, month, weekday] = fields[..] else {
             return Err(format!("expected exactly 5 fields, found {}: [{text}]", fields.len()));
         };
-        for (field, names) in [(minute, &[][..]), (hour, &[]), (day, &[]), (month, MONTHS), (weekday, DAYS)] {
-            check(field, names)?;
+        let fields = [
+            (minute, Range::numbers(0, 59)),
+            (hour, Range::numbers(0, 23)),
+            (day, Range::numbers(1, 31)),
+            (month, Range { min: 1, max: 12, names: MONTHS }),
+            (weekday, Range { min: 0, max: 6, names: DAYS }),
+        ];
+        for (field, range) in fields {
+            field.split(',').filter(|part| !part.is_empty()).try_for_each(|part| range.check(part))?;
         }
         any(day) || any(weekday)
     };
@@ -134,15 +153,65 @@ fn any(field: &str) -> bool {
     field.split(',').any(|part| part.starts_with(['*', '?']))
 }
 
-/// Keeps out what other cron dialects know and Kubernetes does not.
-fn check(field: &str, names: &[&str]) -> Result<(), String> {
-    let known = |word: &str| {
-        matches!(word, "*" | "?")
-            || (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()))
-            || names.contains(&word.to_lowercase().as_str())
-    };
-    let wrong = field.split([',', '-', '/']).find(|word| !known(word));
-    wrong.map_or(Ok(()), |word| Err(format!("failed to parse int from {word}: [{field}]")))
+/// What a field may hold.
+struct Range {
+    min: u32,
+    max: u32,
+    /// Of the numbers from `min` on.
+    names: &'static [&'static str],
+}
+
+impl Range {
+    fn numbers(min: u32, max: u32) -> Self {
+        Self { min, max, names: &[] }
+    }
+
+    /// Keeps out what other cron dialects know and Kubernetes does not, in the words of robfig/cron v3's `getRange`.
+    fn check(&self, text: &str) -> Result<(), String> {
+        let (range, step) = match text.split('/').collect::<Vec<_>>()[..] {
+            [range] => (range, None),
+            [range, step] => (range, Some(step)),
+            _ => return Err(format!("too many slashes: {text}")),
+        };
+        let (low, high) = match range.split('-').collect::<Vec<_>>()[..] {
+            ["*" | "?", ..] => (self.min, self.max),
+            [only] => {
+                let only = self.number(only)?;
+                // `5/20` is from 5 on.
+                (only, if step.is_some() { self.max } else { only })
+            }
+            [low, high] => (self.number(low)?, self.number(high)?),
+            _ => return Err(format!("too many hyphens: {text}")),
+        };
+        let step = step.map_or(Ok(1), number)?;
+        let Self { min, max, .. } = self;
+        if low < *min {
+            return Err(format!("beginning of range ({low}) below minimum ({min}): {text}"));
+        }
+        if high > *max {
+            return Err(format!("end of range ({high}) above maximum ({max}): {text}"));
+        }
+        if low > high {
+            return Err(format!("beginning of range ({low}) beyond end of range ({high}): {text}"));
+        }
+        if step == 0 {
+            return Err(format!("step of range should be a positive number: {text}"));
+        }
+        Ok(())
+    }
+
+    fn number(&self, word: &str) -> Result<u32, String> {
+        let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(word));
+        let named = named.and_then(|at| u32::try_from(at).ok()).map(|at| at + self.min);
+        named.map_or_else(|| number(word), Ok)
+    }
+}
+
+fn number(word: &str) -> Result<u32, String> {
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    let parsed = word.parse().ok().filter(|_| is_number);
+    parsed.ok_or_else(|| format!("failed to parse int from {word}: strconv.Atoi: parsing {word:?}: {why}"))
 }
 
 #[cfg(test)]
@@ -188,19 +257,32 @@ mod tests {
             ("* * * *", "expected exactly 5 fields, found 4: [* * * *]"),
             ("0 * * * * *", "expected exactly 5 fields, found 6: [0 * * * * *]"),
             ("@often", "unrecognized descriptor: @often"),
-            ("@every soon", "failed to parse duration @every soon"),
-            ("0 0 L * *", "failed to parse int from L: [L]"),
-            ("0 0 * * fri#2", "failed to parse int from fri#2: [fri#2]"),
-            ("TZ=UTC 0 0 * *", "failed to parse int from TZ=UTC: [TZ=UTC]"),
+            ("", "empty spec string"),
+            ("@every soon", "failed to parse duration @every soon: time: invalid duration \"soon\""),
+            ("0 0 L * *", "failed to parse int from L: strconv.Atoi: parsing \"L\": invalid syntax"),
+            (
+                "0 0 * * fri#2",
+                "failed to parse int from fri#2: strconv.Atoi: parsing \"fri#2\": invalid syntax",
+            ),
+            (
+                "99999999999 * * * *",
+                "failed to parse int from 99999999999: strconv.Atoi: parsing \"99999999999\": value out of range",
+            ),
+            ("61 * * * *", "end of range (61) above maximum (59): 61"),
+            ("* 20-24 * * *", "end of range (24) above maximum (23): 20-24"),
+            ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
+            ("* * * * 7", "end of range (7) above maximum (6): 7"),
+            ("5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1"),
+            ("*/0 * * * *", "step of range should be a positive number: */0"),
+            ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
+            ("1/2/3 * * * *", "too many slashes: 1/2/3"),
         ] {
             assert_eq!(
                 Schedule::parse(schedule, None).unwrap_err(),
                 Unreadable::Schedule(expected.to_owned())
             );
         }
-        for schedule in
-            ["61 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "/5 * * * *", "5-1 * * * *", ""]
-        {
+        for schedule in ["* * * 13 *", "/5 * * * *", "TZ=UTC 0 0 * *"] {
             assert!(Schedule::parse(schedule, None).is_err(), "{schedule}");
         }
         assert_eq!(
