@@ -98,10 +98,8 @@ where
     let selector = selector.cloned().unwrap_or_default();
     let selector =
         Selector::try_from(selector).map_err(|error| Error::Object(format!("spec.selector: {error}")))?;
-    let uid = uid_of(owner);
-    let candidates = cache.within(&owner.namespace().unwrap_or_default(), |object| {
-        controller_of(object).is_none_or(|controller| controller.uid == uid)
-    });
+    let mut candidates = cache.controlled_by(owner);
+    candidates.extend(cache.orphans(&owner.namespace().unwrap_or_default()));
     claim(client, owner, &selector, candidates).await
 }
 

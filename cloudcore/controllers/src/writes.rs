@@ -22,7 +22,18 @@ pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// The newest write on behalf of each owner, until it is seen.
 #[derive(Default)]
-pub(crate) struct Writes(Mutex<HashMap<String, Written>>);
+pub(crate) struct Writes(Mutex<Owners>);
+
+#[derive(Default)]
+struct Owners {
+    /// By uid.
+    written: HashMap<String, Written>,
+    /// How many there may be before those are forgotten that nobody asked about in time, because they are gone.
+    sweep: usize,
+}
+
+/// Fewer owners than this are not worth a sweep.
+const FEW: usize = 64;
 
 struct Written {
     revision: u64,
@@ -60,24 +71,30 @@ impl Writes {
 
     fn seen(&self, owner: &str, revision: u64, is_gone: impl Fn(&str, &str, &str) -> bool) -> bool {
         let mut writes = self.writes();
-        let Some(written) = writes.get_mut(owner) else { return true };
+        let Some(written) = writes.written.get_mut(owner) else { return true };
         written.deleted.retain(|uid, (namespace, name)| !is_gone(uid, namespace, name));
         let all_seen = written.revision <= revision && written.deleted.is_empty();
         let seen = all_seen || written.at.elapsed() > TIMEOUT;
         if seen {
-            writes.remove(owner);
+            writes.written.remove(owner);
         }
         seen
     }
 
-    fn writes(&self) -> MutexGuard<'_, HashMap<String, Written>> {
+    fn writes(&self) -> MutexGuard<'_, Owners> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn entry(writes: &mut HashMap<String, Written>, owner: String) -> &mut Written {
+fn entry(writes: &mut Owners, owner: String) -> &mut Written {
     let now = Instant::now();
-    let written = writes.entry(owner).or_insert(Written { revision: 0, deleted: HashMap::new(), at: now });
+    if writes.written.len() >= writes.sweep.max(FEW) {
+        writes.written.retain(|_, written| now.duration_since(written.at) <= TIMEOUT);
+        // Doubling makes a sweep rare, however many owners there are.
+        writes.sweep = writes.written.len() * 2;
+    }
+    let written =
+        writes.written.entry(owner).or_insert(Written { revision: 0, deleted: HashMap::new(), at: now });
     written.at = now;
     written
 }
@@ -113,5 +130,15 @@ mod tests {
         writes.deleted(&pod, &pod);
         tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
         assert!(writes.seen("a", 0, |_, _, _| false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn owners_that_went_are_forgotten() {
+        let writes = Writes::default();
+        for round in 0..10 {
+            (0..FEW).for_each(|owner| writes.note(format!("{round}-{owner}"), 7));
+            tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
+        }
+        assert!(writes.writes().written.len() <= FEW, "{}", writes.writes().written.len());
     }
 }

@@ -8,6 +8,7 @@
 //! reader has a queue that keeps the newest change per object, so none can hold up another and a deletion is told as well.
 
 mod changes;
+mod owners;
 mod slim;
 
 use std::convert::Infallible;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use changes::Changes;
 use changes::Queue;
+use owners::{Owner, Owners, owner_of};
 
 /// What can be cached: any kind of `k8s-openapi`.
 pub(crate) trait Cached:
@@ -49,6 +51,7 @@ pub(crate) struct Cache<K: Cached> {
 
 struct Shared<K: Cached> {
     queues: Mutex<Vec<Weak<Queue<K>>>>,
+    owners: Owners<K>,
     revision: AtomicU64,
     /// Whether the first list is here, or will never be.
     listed: watch::Sender<bool>,
@@ -70,6 +73,7 @@ impl<K: Cached> Cache<K> {
             store: writer.as_reader(),
             shared: Arc::new(Shared {
                 queues: Mutex::default(),
+                owners: Owners::default(),
                 revision: AtomicU64::new(0),
                 listed: watch::Sender::new(false),
             }),
@@ -102,6 +106,27 @@ impl<K: Cached> Cache<K> {
     /// A cluster-scoped object.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<K>> {
         self.store.get(&ObjectRef::new(name))
+    }
+
+    /// What `owner` controls in its namespace. Takes no longer for what others control.
+    pub(crate) fn controlled_by<O: Resource>(&self, owner: &O) -> Vec<Arc<K>> {
+        self.controlled_by_uid(&owner.namespace().unwrap_or_default(), &uid_of(owner))
+    }
+
+    /// What the owner with this uid controls in a namespace.
+    pub(crate) fn controlled_by_uid(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+        self.of(&Owner { namespace: namespace.to_owned(), uid: Some(uid.to_owned()) })
+    }
+
+    /// What nobody controls in a namespace.
+    pub(crate) fn orphans(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.of(&Owner { namespace: namespace.to_owned(), uid: None })
+    }
+
+    fn of(&self, owner: &Owner) -> Vec<Arc<K>> {
+        let objects = self.shared.owners.of(owner).into_iter().filter_map(|object| self.store.get(&object));
+        // The store may be one change ahead.
+        objects.filter(|object| owner_of(&**object) == *owner).collect()
     }
 
     /// All objects of a namespace that `wanted` takes.
@@ -170,17 +195,20 @@ async fn reflect<K: Cached>(
         // The revision comes after the store and before the readers, who may ask for both.
         match event {
             Event::Apply(object) => {
+                shared.owners.set(&object);
                 shared.saw(&object);
                 if let Some(object) = store.get(&ObjectRef::from_obj(&object)) {
                     shared.tell(&object);
                 }
             }
             Event::Delete(object) => {
+                shared.owners.forget(&object);
                 shared.saw(&object);
                 shared.tell(&Arc::new(object));
             }
             Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
+                shared.owners.reset(&store.state());
                 store.state().iter().for_each(|object| shared.saw(&**object));
                 let gone = before.into_iter().flatten();
                 gone.filter(|object| store.get(&ObjectRef::from_obj(&**object)).is_none())

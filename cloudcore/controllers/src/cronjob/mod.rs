@@ -71,7 +71,7 @@ async fn reconcile(shell: Shell, cron_job: Arc<CronJob>) -> Result<Action, Error
     let Some(cron_job) = caches.cron_jobs.get(&namespace, &cron_job.name_any()) else {
         return Ok(Action::await_change());
     };
-    let mut jobs = caches.jobs.within(&namespace, |job| is_controlled_by(job, &*cron_job));
+    let mut jobs = caches.jobs.controlled_by(&*cron_job);
     jobs.sort_by_key(|job| job.name_any());
     let plan = plan(&cron_job, &jobs, Timestamp::now());
     shell.carry_out(&cron_job, plan).await

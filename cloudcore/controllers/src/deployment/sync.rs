@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DeploymentStatus, ReplicaSet};
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 use kube::ResourceExt;
-use kube::core::Selector;
 use kube::runtime::controller::Action;
 
 use super::Shell;
@@ -16,7 +15,7 @@ use super::template::find;
 use super::view::{Set, View, actual, size};
 use super::{revision, template};
 use crate::cache::{is_going, uid_of};
-use crate::claim::{claim, controller_of};
+use crate::claim::claim_from;
 use crate::error::Error;
 use crate::pods::is_finished;
 use crate::status as api;
@@ -63,15 +62,8 @@ impl Shell {
     }
 
     async fn own_sets(&self, view: &View<'_>) -> Result<Vec<Set>, Error> {
-        let uid = uid_of(view.deployment);
-        let selector = Selector::try_from(view.spec.selector.clone())
-            .map_err(|error| Error::Object(format!("spec.selector: {error}")))?;
-        let namespace = view.deployment.namespace().unwrap_or_default();
-        let candidates =
-            self.context.caches.replica_sets.within(&namespace, |set: &ReplicaSet| {
-                controller_of(set).is_none_or(|owner| owner.uid == uid)
-            });
-        claim(&self.context.client, view.deployment, &selector, candidates).await
+        let sets = &self.context.caches.replica_sets;
+        claim_from(&self.context.client, view.deployment, Some(&view.spec.selector), sets).await
     }
 
     async fn apply(&self, view: &View<'_>, sets: &mut Sets, sizes: Vec<Resize>) -> Result<(), Error> {
@@ -98,17 +90,10 @@ impl Shell {
     /// Whether a pod of another template has not ended yet, be it one that is about to.
     fn old_pods_run(&self, view: &View<'_>, new: &Option<Set>) -> bool {
         let caches = &self.context.caches;
-        let namespace = view.deployment.namespace().unwrap_or_default();
-        let mine = uid_of(view.deployment);
-        let old = caches.replica_sets.within(&namespace, |set| {
-            let of_mine = controller_of(set).is_some_and(|owner| owner.uid == mine);
-            of_mine && new.as_ref().is_none_or(|new| uid_of(&**new) != uid_of(set))
-        });
-        let old: Vec<String> = old.iter().map(|set| uid_of(&**set)).collect();
-        let running = caches.pods.within(&namespace, |pod| {
-            !is_finished(pod) && controller_of(pod).is_some_and(|owner| old.contains(&owner.uid))
-        });
-        !running.is_empty()
+        let sets = caches.replica_sets.controlled_by(view.deployment);
+        let mut old =
+            sets.iter().filter(|set| new.as_ref().is_none_or(|new| uid_of(&**new) != uid_of(&***set)));
+        old.any(|set| caches.pods.controlled_by(&**set).iter().any(|pod| !is_finished(pod)))
     }
 
     /// Deletes sets without pods beyond those that are kept for `kubectl rollout undo`.

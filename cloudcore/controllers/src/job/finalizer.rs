@@ -14,7 +14,7 @@ use tasks::TaskSet;
 
 use super::view::{TRACKING, View, is_tracked};
 use crate::cache::uid_of;
-use crate::claim::{controller_of, is_controlled_by};
+use crate::claim::controller_of;
 use crate::context::{Caches, Context};
 use crate::error::Error;
 use crate::run::run;
@@ -50,8 +50,8 @@ fn left_behind(caches: &Caches, job: &Job) -> Vec<ObjectRef<Pod>> {
     if counts(caches, &namespace, &job.name_any(), &uid_of(job)) {
         return Vec::new();
     }
-    let pods = caches.pods.within(&namespace, |pod| is_tracked(pod) && is_controlled_by(pod, job));
-    pods.iter().map(|pod| ObjectRef::from_obj(&**pod)).collect()
+    let pods = caches.pods.controlled_by(job);
+    pods.iter().filter(|pod| is_tracked(pod)).map(|pod| ObjectRef::from_obj(&**pod)).collect()
 }
 
 /// Whether a job is there and not over, so that it will count its pods.

@@ -109,10 +109,10 @@ fn next_available(active: &[Arc<Pod>], min_ready_seconds: i32, now: Timestamp) -
 
 impl Shell {
     async fn own_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
-        let uid = uid_of(set);
-        let candidates = self.context.caches.pods.within(&set.namespace().unwrap_or_default(), |pod| {
-            controller_of(pod).map_or_else(|| !is_finished(pod), |owner| owner.uid == uid)
-        });
+        let cache = &self.context.caches.pods;
+        let mut candidates = cache.controlled_by(set);
+        let orphans = cache.orphans(&set.namespace().unwrap_or_default());
+        candidates.extend(orphans.into_iter().filter(|pod| !is_finished(pod)));
         claim(&self.context.client, set, &selector(set)?, candidates).await
     }
 
@@ -142,23 +142,18 @@ impl Shell {
     fn related_by_node(&self, set: &ReplicaSet) -> HashMap<String, usize> {
         let caches = &self.context.caches;
         let namespace = set.namespace().unwrap_or_default();
-        let owner = controller_of(set).map(|owner| owner.uid.clone());
-        let siblings = caches.replica_sets.within(&namespace, |other| {
-            uid_of(other) == uid_of(set)
-                || owner.is_some() && controller_of(other).map(|owner| &owner.uid) == owner.as_ref()
-        });
-        let uids: Vec<String> = siblings.iter().map(|set| uid_of(&**set)).collect();
+        let sets = controller_of(set)
+            .map_or_else(Vec::new, |owner| caches.replica_sets.controlled_by_uid(&namespace, &owner.uid));
         let mut nodes = HashMap::new();
-        caches
-            .pods
-            .within(&namespace, |pod| {
-                let related =
-                    is_active(pod) && controller_of(pod).is_some_and(|owner| uids.contains(&owner.uid));
-                related && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
-            })
-            .iter()
-            .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
-            .for_each(|node| *nodes.entry(node).or_insert(0) += 1);
+        let mut count = |set: &ReplicaSet| {
+            for pod in caches.pods.controlled_by(set).iter().filter(|pod| is_active(pod)) {
+                if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                    *nodes.entry(node).or_insert(0) += 1;
+                }
+            }
+        };
+        count(set);
+        sets.iter().filter(|other| uid_of(&***other) != uid_of(set)).for_each(|other| count(other));
         nodes
     }
 }
