@@ -1,9 +1,10 @@
 //! Events, as `kubectl describe` lists them: counted when they repeat, and never in the way of the work that they tell of.
 //!
 //! A reconciliation hands an event to a bounded queue and goes on; one task writes. Source of the rules: Kubernetes v1.36
-//! `client-go/tools/record`: the same event again raises `count`, and an object may have 25 at once and one more every 5 minutes.
+//! `client-go/tools/record`: the same event again raises `count`, similar ones are combined, and an object may have 25 at once and one more every 5 minutes.
 
 mod series;
+mod similar;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use series::Act;
+use similar::Similar;
 
 /// Events that wait to be written; more are dropped and counted.
 const WAITING: usize = 1000;
@@ -57,6 +59,8 @@ struct Note {
     severity: Severity,
     reason: &'static str,
     message: String,
+    /// Whether the message stands for similar ones as well.
+    combined: bool,
     at: Timestamp,
 }
 
@@ -76,7 +80,8 @@ struct Sameness {
     object: (Option<String>, Option<String>, Option<String>),
     severity: Severity,
     reason: &'static str,
-    message: String,
+    /// None where messages are combined.
+    message: Option<String>,
 }
 
 struct Written {
@@ -92,6 +97,7 @@ struct Allowance {
 
 #[derive(Default)]
 struct Memory {
+    similar: Similar,
     written: HashMap<Sameness, Written>,
     allowances: HashMap<(&'static str, Option<String>), Allowance>,
 }
@@ -148,7 +154,16 @@ impl Recorder {
 
     fn record(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
         let component = self.component;
-        let note = Note { component, act: None, about, severity, reason, message, at: Timestamp::now() };
+        let note = Note {
+            component,
+            act: None,
+            about,
+            severity,
+            reason,
+            message,
+            combined: false,
+            at: Timestamp::now(),
+        };
         hand_over(&self.queue, note);
     }
 }
@@ -192,7 +207,7 @@ impl Reporter {
         let component = self.component;
         hand_over(
             &self.queue,
-            Note { component, act, about, severity, reason, message, at: Timestamp::now() },
+            Note { component, act, about, severity, reason, message, combined: false, at: Timestamp::now() },
         );
     }
 }
@@ -236,7 +251,7 @@ impl Note {
             object: (about.kind.clone(), about.namespace.clone(), about.name.clone()),
             severity: self.severity,
             reason: self.reason,
-            message: self.message.clone(),
+            message: (!self.combined).then(|| self.message.clone()),
         }
     }
 
@@ -291,7 +306,8 @@ async fn write(
             () = token.cancelled() => return Ok(()),
             note = notes.recv() => note,
         };
-        let Some(note) = note else { return Ok(()) };
+        let Some(mut note) = note else { return Ok(()) };
+        memory.similar.combine(&mut note);
         if !memory.allows(&note) {
             tracing::debug!(
                 component = note.component,
@@ -341,7 +357,7 @@ async fn repeat(client: &Client, note: &Note, written: &Written) -> Result<(), k
             .map(drop);
     }
     let api = Api::<Event>::namespaced(client.clone(), namespace);
-    let patch = json!({"count": written.count, "lastTimestamp": Time(note.at)});
+    let patch = json!({"count": written.count, "lastTimestamp": Time(note.at), "message": note.message});
     api.patch(name, &params, &Patch::Merge(patch)).await.map(drop)
 }
 
@@ -365,7 +381,7 @@ async fn create(client: &Client, mut note: Note) -> Result<String, kube::Error> 
 mod tests {
     use super::*;
 
-    fn note(uid: &str, second: i64) -> Note {
+    pub(super) fn note(uid: &str, second: i64) -> Note {
         Note {
             component: "test",
             act: None,
@@ -373,6 +389,7 @@ mod tests {
             severity: Severity::Normal,
             reason: "Tested",
             message: String::new(),
+            combined: false,
             at: Timestamp::from_second(second).unwrap(),
         }
     }
