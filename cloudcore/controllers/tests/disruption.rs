@@ -133,3 +133,27 @@ async fn kubectl_drains_a_node_as_far_as_the_budget_allows_and_opens_it_again() 
     managed.until(&format!("{PODS}/a"), "gone", |pod| pod["code"] == 404).await;
     assert_eq!(managed.cluster.must(&["uncordon", "edge"]).await, "node/edge uncordoned\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_was_to_go_and_did_not_no_longer_says_so() {
+    let managed = Managed::start().await;
+    let _node = managed.ready_node("edge-1").await;
+    pod(&managed, "spared", "edge-1").await;
+    let path = format!("{PODS}/spared");
+    let long_ago = jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_mins(3)).unwrap();
+    let long_ago = jiff::Timestamp::from_second(long_ago.as_second()).unwrap().to_string();
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "m", "lastTransitionTime": long_ago});
+    let patch = json!({"status": {"conditions": [condition]}});
+    let (code, _) =
+        managed.cluster.patch("strategic-merge-patch+json", &format!("{path}/status"), patch).await;
+    assert_eq!(code, 200);
+    let target = |pod: &Value| {
+        let all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["type"] == "DisruptionTarget").unwrap_or_default()
+    };
+    let reset = managed.until(&path, "reset", |pod| target(pod)["status"] == "False").await;
+    let condition = target(&reset);
+    assert_eq!((condition.get("reason"), condition.get("message")), (None, None), "{condition}");
+    assert!(condition["lastTransitionTime"].as_str() > Some(&long_ago), "{condition}");
+    assert_eq!(reset["status"]["phase"], "Running");
+}

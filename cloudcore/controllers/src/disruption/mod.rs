@@ -5,6 +5,7 @@
 
 mod budget;
 mod scale;
+mod stale;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,8 +35,9 @@ struct Shell {
     recorder: Recorder,
 }
 
-/// Looks after all budgets, on `tasks`.
+/// Looks after all budgets and what evictions left behind, on `tasks`.
 pub(crate) fn start(context: &Context, tasks: &TaskSet) {
+    stale::start(context, tasks);
     let shell = Shell { context: context.clone(), recorder: context.recorder("controllermanager") };
     let caches = Arc::clone(&context.caches);
     let controller = move || {
