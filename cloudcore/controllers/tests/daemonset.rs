@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use controllers::Settings;
 use serde_json::{Value, json};
 use support::Managed;
@@ -160,6 +162,41 @@ async fn a_tainted_node_gets_no_pod_until_it_recovers_and_the_numbers_are_right(
             text.contains("daemonset-controller  Deleted pod: ds1-")
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_node_keeps_its_pod_gets_no_new_one_and_is_counted_again_when_it_is_back() {
+    let impatient = Settings { node_monitor_grace: Duration::from_secs(3), ..Settings::default() };
+    let managed = Managed::start_with(impatient).await;
+    let (first, _second) = (managed.ready_node("edge-1").await, managed.ready_node("edge-2").await);
+    apply(&managed, "", "nginx:1").await;
+    managed.until(SET, "on both", |set| numbers(set) == [2, 2, 2, 2, 2]).await;
+    first.stop().await;
+    let unreachable = |node: &Value| {
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().filter(|taint| taint["key"] == "node.kubernetes.io/unreachable").count() == 2
+    };
+    managed.until("/api/v1/nodes/edge-1", "unreachable", unreachable).await;
+    // Its pod stays, on a node that takes none: Kubernetes counts it as misscheduled.
+    let set = managed.until(SET, "one away", |set| numbers(set) == [1, 1, 1, 1, 1]).await;
+    assert_eq!(set["status"]["numberMisscheduled"], 1);
+    let on_edge = format!("{PODS}?labelSelector=app%3Dds1&fieldSelector=spec.nodeName%3Dedge-1");
+    let (_, before) = managed.cluster.call("GET", &on_edge, Value::Null).await;
+    assert_eq!(before["items"][0]["metadata"].get("deletionTimestamp"), None, "{before:#}");
+    // When it is deleted all the same, no other comes.
+    let name = before["items"][0]["metadata"]["name"].as_str().unwrap();
+    managed.cluster.must(&["delete", "pod", name, "--force", "--grace-period=0"]).await;
+    managed.until(SET, "without it", |set| set["status"]["numberMisscheduled"] == 0).await;
+    let (_, none) = managed.cluster.call("GET", &on_edge, Value::Null).await;
+    assert_eq!(none["items"], json!([]));
+    let _first = managed.node("edge-1");
+    let set = managed.until(SET, "on both again", |set| numbers(set) == [2, 2, 2, 2, 2]).await;
+    assert_eq!(
+        (&set["status"]["numberMisscheduled"], set["status"].get("numberUnavailable")),
+        (&json!(0), None)
+    );
+    let (_, after) = managed.cluster.call("GET", &on_edge, Value::Null).await;
+    assert_ne!(after["items"][0]["metadata"]["uid"], before["items"][0]["metadata"]["uid"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

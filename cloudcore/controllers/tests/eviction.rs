@@ -12,7 +12,11 @@ use support::cluster::expect;
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 async fn pod(managed: &Managed, name: &str, tolerations: Value) {
-    let pod = json!({"metadata": {"name": name}, "spec": {
+    labelled(managed, name, json!({}), tolerations).await;
+}
+
+async fn labelled(managed: &Managed, name: &str, labels: Value, tolerations: Value) {
+    let pod = json!({"metadata": {"name": name, "labels": labels}, "spec": {
         "nodeName": "edge", "tolerations": tolerations, "containers": [{"name": "c", "image": "i"}],
     }});
     expect(managed.cluster.call("POST", PODS, pod), 201).await;
@@ -66,7 +70,12 @@ async fn pods_of_a_silent_node_are_asked_to_go_in_their_time_and_stay_until_thei
         json!([{"key": unreachable, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 2}]),
     )
     .await;
-    pod(&managed, "autonomous", json!([{"key": unreachable, "operator": "Exists"}])).await;
+    // The label alone is enough, whatever the pod says itself about nodes that are away.
+    let autonomy = json!({"app-offline.kubeedge.io": "autonomy"});
+    let briefly =
+        json!([{"key": unreachable, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]);
+    labelled(&managed, "autonomous", autonomy, briefly).await;
+    pod(&managed, "stubborn", json!([{"key": unreachable, "operator": "Exists"}])).await;
     edge.stop().await;
     managed
         .until("/api/v1/nodes/edge", "tainted", |node| {
@@ -92,6 +101,13 @@ async fn pods_of_a_silent_node_are_asked_to_go_in_their_time_and_stay_until_thei
     events(&managed, "brief", "Marking for deletion Pod default/brief").await;
     let _edge = managed.node("edge");
     managed.until(&format!("{PODS}/brief"), "gone", |pod| pod["code"] == 404).await;
-    let stays = expect(managed.cluster.call("GET", &format!("{PODS}/autonomous"), Value::Null), 200).await;
-    assert_eq!(stays["metadata"].get("deletionTimestamp"), None);
+    for name in ["autonomous", "stubborn"] {
+        let stays = expect(managed.cluster.call("GET", &format!("{PODS}/{name}"), Value::Null), 200).await;
+        assert_eq!(stays["metadata"].get("deletionTimestamp"), None);
+        let told = format!(
+            "/api/v1/namespaces/default/events?fieldSelector=reason%3DTaintManagerEviction,involvedObject.name%3D{name}"
+        );
+        let told = expect(managed.cluster.call("GET", &told, Value::Null), 200).await;
+        assert_eq!(told["items"], json!([]), "{name} was never to go");
+    }
 }

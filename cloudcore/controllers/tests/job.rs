@@ -200,6 +200,15 @@ async fn the_deadline_ends_a_job_and_its_time_to_live_removes_it_with_its_pods()
     let job = managed.cluster.json(&["get", "job", "late"]).await;
     assert_eq!(conditions(&job), ["FailureTarget=True DeadlineExceeded", "Failed=True DeadlineExceeded"]);
     managed.cluster.must(&["wait", "--for=delete", "job/late", "--timeout=25s"]).await;
+    // One that succeeded goes the same way, and takes its pods along.
+    apply(&managed, "done", "  ttlSecondsAfterFinished: 2\n  completions: 2\n  parallelism: 2", Some("0"))
+        .await;
+    managed.cluster.must(&["wait", "--for=condition=complete", "job/done", "--timeout=25s"]).await;
+    let pods = format!("{PODS}?labelSelector=job-name%3Ddone");
+    let (_, list) = managed.cluster.call("GET", &pods, Value::Null).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 2, "a job that is over keeps its pods: {list:#}");
+    managed.cluster.must(&["wait", "--for=delete", "job/done", "--timeout=25s"]).await;
+    managed.until(&pods, "gone with their job", |list| list["items"] == json!([])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,6 +101,16 @@ async fn a_stray_pod_is_adopted_and_one_that_no_longer_fits_is_released() {
         .await;
     let full = |list: &Value| active(list).len() == 3;
     managed.until(PODS, "replaced", full).await;
+    until_ready(&managed, "web", 2).await;
+    // Labelled as before it is one too many, and one of the three goes.
+    managed.cluster.must(&["label", "pod", "stray", "app=web", "--overwrite"]).await;
+    let path = format!("{PODS}?labelSelector=app%3Dweb");
+    managed.until(&path, "two again", |list| active(list).len() == 2).await;
+    until_ready(&managed, "web", 2).await;
+    let (_, list) = managed.cluster.call("GET", &path, Value::Null).await;
+    let owned = |pod: &Value| pod["metadata"]["ownerReferences"][0]["kind"] == "ReplicaSet";
+    assert!(list["items"].as_array().unwrap().iter().all(owned), "{list:#}");
+    managed.until_kubectl(&["describe", "rs", "web"], "told", |text| text.contains("SuccessfulDelete")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
