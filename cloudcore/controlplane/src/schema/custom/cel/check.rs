@@ -4,6 +4,7 @@ use cel::common::ast::{Expr, IdedExpr};
 use serde_json::Value;
 
 use super::super::Schema;
+use super::library;
 use super::rule::{self, Expression};
 use super::value::escape;
 use crate::schema::{Errors, Json, Path};
@@ -132,10 +133,16 @@ impl<'s, 'e> Names<'s, 'e> {
                 }
             }
             Expr::Call(call) => {
-                if let Some(target) = call.target.as_deref()
-                    && !matches!(&target.expr, Expr::Ident(name) if is_namespace(name))
-                {
-                    self.walk(target);
+                let mut name = call.func_name.clone();
+                match call.target.as_deref() {
+                    Some(IdedExpr { expr: Expr::Ident(space), .. }) if self.is_namespace(space) => {
+                        name = format!("{space}.{name}");
+                    }
+                    Some(target) => self.walk(target),
+                    None => {}
+                }
+                if !library::is_known(&name) {
+                    self.complain(format!("undeclared reference to '{name}' (in container '')"));
                 }
                 call.args.iter().for_each(|argument| self.walk(argument));
             }
@@ -154,6 +161,11 @@ impl<'s, 'e> Names<'s, 'e> {
             }
             _ => {}
         }
+    }
+
+    /// Whether this is the prefix of functions here.
+    fn is_namespace(&self, name: &str) -> bool {
+        library::NAMESPACES.contains(&name) && !self.variables.contains(&name)
     }
 
     fn complain(&mut self, wrong: String) {
@@ -198,9 +210,4 @@ fn is_type(name: &str) -> bool {
             | "uint"
             | "dyn"
     )
-}
-
-/// Prefixes of functions.
-fn is_namespace(name: &str) -> bool {
-    matches!(name, "optional" | "math" | "strings" | "cel")
 }

@@ -73,6 +73,7 @@ fn values_are_seen_as_the_schema_has_them() {
     ] {
         let spec = json!({"min": 1, "odd-name": "x", "namespace": "n", "ratio": 2, "when": "2026-01-01T00:00:00Z", "wait": "1m30s",
             "port": "http", "tags": ["a", "ab"], "map": {"k": 7}});
+        assert_eq!(refused(json!([{"rule": good}])), Vec::<String>::new(), "{good}");
         assert_eq!(wrong(good, spec), Vec::<String>::new(), "{good}");
     }
 }
@@ -85,9 +86,13 @@ fn the_functions_of_kubernetes_are_there() {
         "sets.contains([1, 2], [2]) && sets.equivalent([1, 2], [2, 1, 1]) && sets.intersects([1], [1, 2])",
         "isURL('https://a.b:80/c') && url('https://a.b:81/c').getHost() == 'a.b:81' && url('https://a.b/c').getEscapedPath() == '/c'",
         "isQuantity('1Gi') && quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('500m').compareTo(quantity('0.5')) == 0 && quantity('2').asInteger() == 2",
+        "isIP('::1') && ip.isCanonical('::1') && cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && cidr('10.1.0.0/8').masked().prefixLength() == 8",
+        "url('https://a.b:81/c?d=e').getScheme() == 'https' && url('https://a.b:81/').getHostname() == 'a.b' && url('https://a.b:81/').getPort() == '81' && url('https://a/?d=e').getQuery() == {'d': ['e']}",
+        "quantity('1.5').asApproximateFloat() == 1.5 && quantity('1').add(quantity('2')).sub(quantity('1')).sign() == 1 && quantity('2').isInteger() && quantity('1').isLessThan(quantity('2'))",
         "isIP('::1') && ip('10.0.0.1').family() == 4 && cidr('10.0.0.0/8').containsIP('10.1.2.3') && !isCIDR('10.0.0.0/33')",
         "'%s-%d'.format(['a', 1]) == 'a-1' && 'A b'.lowerAscii().split(' ') == ['a', 'b'] && ' x '.trim() == 'x'",
     ] {
+        assert_eq!(refused(json!([{"rule": good}])), Vec::<String>::new(), "{good}");
         assert_eq!(wrong(good, json!({"name": "a12"})), Vec::<String>::new(), "{good}");
     }
 }
@@ -162,5 +167,24 @@ proptest! {
         let spec = json!({"spec": {"min": number, "max": 1, "tags": ["a"]}});
         let _ = wrong_in(json!([{"rule": rule, "messageExpression": rule}]), &spec, Some(&json!({"spec": {"min": 1}})));
         let _ = refused(json!([{"rule": rule}]));
+    }
+}
+
+#[test]
+fn a_function_that_does_not_exist_is_refused_with_its_field_when_it_is_defined() {
+    for (rule, name) in [
+        ("self.name.isPretty()", "isPretty"),
+        ("pretty(self.name)", "pretty"),
+        ("self.tags.all(tag, tag.shiny())", "shiny"),
+        ("sets.overlap(self.tags, ['a'])", "sets.overlap"),
+    ] {
+        let found = refused(json!([{"rule": "true"}, {"rule": rule}]));
+        let [wrong] = &found[..] else { panic!("{rule}: {found:?}") };
+        assert!(
+            wrong.starts_with("s.properties[spec].x-kubernetes-validations[1].rule: Invalid value: "),
+            "{wrong}"
+        );
+        let expected = format!("compilation failed: undeclared reference to '{name}' (in container '')");
+        assert!(wrong.contains(&expected), "{wrong}");
     }
 }

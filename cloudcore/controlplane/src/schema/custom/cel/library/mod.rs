@@ -2,9 +2,12 @@
 //! URLs, quantities, addresses and sets (Kubernetes v1.36 apiserver/pkg/cel/library).
 
 mod lists;
+mod names;
 mod net;
 mod quantity;
 mod text;
+
+pub(super) use names::{NAMESPACES, is_known};
 
 use std::sync::{Arc, LazyLock};
 
