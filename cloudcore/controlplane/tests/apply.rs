@@ -326,6 +326,45 @@ async fn status_and_scale_have_entries_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scale_is_applied_and_its_applier_owns_the_replicas() {
+    let cluster = Cluster::start().await;
+    let object = json!({"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let (code, made) = cluster.call("POST", DEPLOYMENTS, object).await;
+    assert_eq!(code, 201, "{made}");
+    let path = format!("{DEPLOYMENTS}/web");
+    let scale = |replicas: u32| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": replicas}});
+    let refused = apply(&cluster, &format!("{path}/scale"), "", scale(3)).await;
+    assert!(refused.1["message"].as_str().unwrap().contains("is required for apply patch"), "{refused:?}");
+    let query = "fieldManager=scaler&force=true";
+    let (code, scaled) = apply(&cluster, &format!("{path}/scale"), query, scale(3)).await;
+    assert_eq!(
+        (code, &scaled["kind"], &scaled["spec"]["replicas"]),
+        (200, &json!("Scale"), &json!(3)),
+        "{scaled}"
+    );
+    let (_, now) = cluster.call("GET", &path, Value::Null).await;
+    assert_eq!((&now["spec"]["replicas"], &now["metadata"]["generation"]), (&json!(3), &json!(2)));
+    let own = r#"scaler Apply scale {"f:spec":{"f:replicas":{}}}"#.to_owned();
+    assert!(owners(&now).contains(&own), "{:?}", owners(&now));
+    let refused = apply(&cluster, &format!("{path}/scale"), "fieldManager=other", scale(5)).await;
+    assert_eq!(
+        message(&refused),
+        (
+            409,
+            "Apply failed with 1 conflict: conflict with \"scaler\" with subresource \"scale\": .spec.replicas"
+        )
+    );
+    let (code, again) = apply(&cluster, &format!("{path}/scale"), "fieldManager=scaler", scale(3)).await;
+    assert_eq!((code, &again["metadata"]["resourceVersion"]), (200, &now["metadata"]["resourceVersion"]));
+    let mut wrong = scale(3);
+    wrong["kind"] = json!("Deployment");
+    let refused = apply(&cluster, &format!("{path}/scale"), query, wrong).await;
+    assert_eq!(message(&refused), (400, "invalid object type: autoscaling/v1, Kind=Deployment"));
+    assert_eq!(apply(&cluster, &format!("{DEPLOYMENTS}/none/scale"), query, scale(1)).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn custom_resources_are_owned_as_their_schema_says() {
     for status in ["{status: {}}", "{}"] {
         let cluster = Cluster::start().await;

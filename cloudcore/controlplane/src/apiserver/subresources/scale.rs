@@ -6,17 +6,23 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::apiserver::Api;
 use crate::apiserver::call::Call;
-use crate::apiserver::http::{PatchBody, Representation, decode, json_value, read};
+use crate::apiserver::http::{PatchBody, Representation, decode, json_value, parse_yaml, read};
 use crate::apiserver::objects::Part;
 use crate::apiserver::show::{include, value};
+use crate::apiserver::verbs::applier;
 use crate::apiserver::write::Write;
+use crate::apiserver::{Api, metadata};
+use crate::fieldmanager::{self, Claim};
 use crate::patch::{self, PatchType};
 use crate::registry::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
 use crate::table;
+
+const SCALE: &str = "scale";
+const KIND: &str = "Scale";
+const API_VERSION: &str = "autoscaling/v1";
 
 pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Result<Response, Status> {
     if verb == "get" {
@@ -30,19 +36,22 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
         Some(PatchBody::Json) => Some(PatchType::Json),
         // A scale has no lists, so both merges do the same.
         Some(PatchBody::Merge | PatchBody::Strategic) => Some(PatchType::Merge),
-        _ => {
+        Some(PatchBody::Apply) => return apply(api, call, &body).await,
+        None => {
             return Err(Status::unsupported_media_type(&[
                 "application/json-patch+json",
                 "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+                "application/apply-patch+yaml",
             ]));
         }
     };
     let sent = if patch.is_none() {
-        decode(&call.headers, &body, "Scale", &call.target.resource)?
+        decode(&call.headers, &body, KIND, &call.target.resource)?
     } else {
         Value::Null
     };
-    let how = Write::of(call, if verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, "scale")?;
+    let how = Write::of(call, if verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, SCALE)?;
     let resource = &call.target.resource;
     let scaled = |old: &Value| {
         let scale = match patch {
@@ -50,25 +59,10 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
                 .map_err(|error| error.status())?,
             None => sent.clone(),
         };
-        let replicas = match &scale["spec"]["replicas"] {
-            Value::Null => 0,
-            Value::Number(number)
-                if number.as_i64().is_some_and(|number| (0..=i64::from(i32::MAX)).contains(&number)) =>
-            {
-                number.as_i64().unwrap_or(0)
-            }
-            other => {
-                let wrong = FieldError::invalid("spec.replicas", other, "must be greater than or equal to 0");
-                return Err(Status::invalid("autoscaling", "Scale", &call.target.name, &[wrong]));
-            }
-        };
+        let replicas = replicas(&scale, &call.target.name)?.unwrap_or(0);
         let mut new = old.clone();
         put(&mut new, paths(resource).spec, json!(replicas));
-        for key in ["resourceVersion", "uid"] {
-            if let Some(text) = scale["metadata"][key].as_str().filter(|text| !text.is_empty()) {
-                new["metadata"][key] = json!(text);
-            }
-        }
+        preconditions(&scale, &mut new);
         Ok(new)
     };
     let written = api.modify(&call.target, Part::Main, &how, scaled).await?;
@@ -80,6 +74,61 @@ fn shown(call: &Call, scale: &Value) -> Response {
     match call.accept.representation {
         Representation::Table => json_value(StatusCode::OK, &table(), call.accept),
         _ => json_value(StatusCode::OK, scale, call.accept),
+    }
+}
+
+/// Applies a scale: the replicas of the object become the applier's, through this subresource.
+async fn apply(api: &Api, call: &Call, body: &[u8]) -> Result<Response, Status> {
+    let resource = &call.target.resource;
+    let (manager, how) = applier(call)?;
+    let scale =
+        parse_yaml(body).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    let text = |key: &str| scale[key].as_str().unwrap_or_default();
+    if (text("apiVersion"), text("kind")) != (API_VERSION, KIND) {
+        let (group, version) = text("apiVersion").rsplit_once('/').unwrap_or(("", text("apiVersion")));
+        let kind = text("kind");
+        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")));
+    }
+    let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": call.target.name}});
+    preconditions(&scale, &mut config);
+    if let Some(replicas) = replicas(&scale, &call.target.name)? {
+        put(&mut config, paths(resource).spec, json!(replicas));
+    }
+    let claim = Claim {
+        shape: resource.shape(),
+        manager,
+        api_version: &resource.api_version(),
+        subresource: SCALE,
+        ignored: &resource.unreached(SCALE, &config),
+        now: &metadata::now(),
+    };
+    let force = call.query.flag("force");
+    let applied =
+        |old: &Value| fieldmanager::apply(&claim, old, &config, force).map_err(|error| error.status());
+    let written = api.modify(&call.target, Part::Main, &how, applied).await?;
+    Ok(shown(call, &scale_of(resource, &written.into_value(resource))))
+}
+
+/// What a scale says about the replicas.
+fn replicas(scale: &Value, name: &str) -> Result<Option<i64>, Status> {
+    match &scale["spec"]["replicas"] {
+        Value::Null => Ok(None),
+        number if number.as_i64().is_some_and(|number| (0..=i64::from(i32::MAX)).contains(&number)) => {
+            Ok(number.as_i64())
+        }
+        other => {
+            let wrong = FieldError::invalid("spec.replicas", other, "must be greater than or equal to 0");
+            Err(Status::invalid("autoscaling", KIND, name, &[wrong]))
+        }
+    }
+}
+
+/// What a scale says about the object that it was made from.
+fn preconditions(scale: &Value, object: &mut Value) {
+    for key in ["resourceVersion", "uid"] {
+        if let Some(text) = scale["metadata"][key].as_str().filter(|text| !text.is_empty()) {
+            object["metadata"][key] = json!(text);
+        }
     }
 }
 
@@ -133,7 +182,7 @@ fn scale_of(resource: &Resource, object: &Value) -> Value {
         }
     }
     json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "kind": KIND, "apiVersion": API_VERSION, "metadata": metadata,
         "spec": {"replicas": at(object, paths.spec).as_i64().unwrap_or(0)},
         "status": {"replicas": at(object, paths.status).as_i64().unwrap_or(0), "selector": selector},
     })

@@ -21,11 +21,7 @@ pub(super) async fn apply(
     body: &Bytes,
 ) -> Result<(Shown, bool, Vec<String>), Status> {
     let target = &call.target;
-    let Some(manager) = call.query.field_manager("PatchOptions")? else {
-        let wrong = FieldError::required("fieldManager", "is required for apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]));
-    };
-    let how = Write { dry_run: call.query.dry_run("PatchOptions")?, owner: Owner::Stated };
+    let (manager, how) = applier(call)?;
     let (config, warnings) = configuration(call, body)?;
     let applied = |old: &Value| -> Result<Value, Status> {
         let resource = &target.resource;
@@ -60,6 +56,15 @@ pub(super) async fn apply(
     }
     let shown = api.modify(target, part, &how, applied).await?;
     Ok((shown, false, warnings))
+}
+
+/// Who applies, which has to be said, and how.
+pub(in crate::apiserver) fn applier(call: &Call) -> Result<(&str, Write), Status> {
+    let Some(manager) = call.query.field_manager("PatchOptions")? else {
+        let wrong = FieldError::required("fieldManager", "is required for apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]));
+    };
+    Ok((manager, Write { dry_run: call.query.dry_run("PatchOptions")?, owner: Owner::Stated }))
 }
 
 /// The configuration in a body, with what to warn about.

@@ -10,6 +10,7 @@ mod review;
 mod update;
 mod watch;
 
+pub(super) use apply::applier;
 pub(super) use create::create;
 pub(super) use delete::{delete, delete_collection, deletion};
 pub(super) use get::get;
