@@ -188,4 +188,13 @@ async fn two_hundred_watches_follow_a_storm_and_a_slow_one_is_told_to_list_again
     let lines = futures::AsyncBufReadExt::lines(slow).try_collect::<Vec<_>>();
     let lines = tokio::time::timeout(PATIENCE, lines).await.expect("the slow watch is not ended").unwrap();
     assert!(lines.last().unwrap().contains("\"code\":410"), "{:?}", lines.last());
+    // It lists again and follows as if nothing had been.
+    let now = maps.list(&ListParams::default()).await.unwrap();
+    let found = now.items.iter().find(|map| map.metadata.name.as_deref() == Some("m")).unwrap();
+    assert_eq!(found.data.as_ref().unwrap()["n"], "1199");
+    let start = now.metadata.resource_version.unwrap();
+    put(&maps, "m", 4711).await;
+    let path = format!("/api/v1/namespaces/default/configmaps?watch=1&resourceVersion={start}");
+    let seen = support::events(&cluster.client, &path, 1).await;
+    assert_eq!((&seen[0]["type"], &seen[0]["object"]["data"]["n"]), (&json!("MODIFIED"), &json!("4711")));
 }

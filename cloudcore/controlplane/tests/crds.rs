@@ -110,6 +110,105 @@ async fn an_object_is_the_same_in_every_served_version_and_each_has_its_own_colu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_schema_does_not_allow_is_said_field_by_field_and_what_it_does_not_know_is_dropped() {
+    let cluster = Cluster::start().await;
+    define(&cluster, widgets(json!({"type": "object", "required": ["n"], "properties": {
+        "n": {"type": "integer", "minimum": 1, "maximum": 9}, "mode": {"type": "string", "enum": ["a", "b"]},
+        "pat": {"type": "string", "pattern": "^x", "maxLength": 3}, "list": {"type": "array", "maxItems": 1, "items": {"type": "string"}}}}))).await;
+    for (spec, reason, field, expected) in [
+        (
+            json!({"n": 10}),
+            "FieldValueInvalid",
+            "spec.n",
+            "Invalid value: 10: spec.n in body should be less than or equal to 9",
+        ),
+        (
+            json!({"n": 0}),
+            "FieldValueInvalid",
+            "spec.n",
+            "Invalid value: 0: spec.n in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"n": 1, "mode": "z"}),
+            "FieldValueNotSupported",
+            "spec.mode",
+            "Unsupported value: \"z\": supported values: \"a\", \"b\"",
+        ),
+        (
+            json!({"n": 1, "pat": "y"}),
+            "FieldValueInvalid",
+            "spec.pat",
+            "Invalid value: \"y\": spec.pat in body should match '^x'",
+        ),
+        (
+            json!({"n": 1, "pat": "xxxx"}),
+            "FieldValueTooLong",
+            "spec.pat",
+            "Too long: may not be more than 3 bytes",
+        ),
+        (json!({"mode": "a"}), "FieldValueRequired", "spec.n", "Required value"),
+        (
+            json!({"n": "1"}),
+            "FieldValueTypeInvalid",
+            "spec.n",
+            "Invalid value: \"string\": spec.n in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"n": 1, "list": ["a", "b"]}),
+            "FieldValueTooMany",
+            "spec.list",
+            "Too many: 2: must have at most 1 items",
+        ),
+    ] {
+        let (code, status) = cluster.call("POST", WIDGETS, widget("bad", spec)).await;
+        assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{status}");
+        assert_eq!(status["message"], format!("Widget.example.com \"bad\" is invalid: {field}: {expected}"));
+        let cause = &status["details"]["causes"][0];
+        assert_eq!(
+            (&cause["reason"], &cause["field"], &cause["message"]),
+            (&json!(reason), &json!(field), &json!(expected))
+        );
+    }
+    let (_, status) = cluster.call("POST", WIDGETS, widget("bad", json!({"n": 10, "mode": "z"}))).await;
+    let message = status["message"].as_str().unwrap();
+    assert!(message.starts_with("Widget.example.com \"bad\" is invalid: [spec."), "{message}");
+    assert_eq!(status["details"]["causes"].as_array().unwrap().len(), 2);
+    let (code, made) =
+        cluster.call("POST", WIDGETS, widget("good", json!({"n": 1, "extra": {"a": 1}}))).await;
+    assert_eq!((code, &made["spec"]), (201, &json!({"n": 1})), "{made}");
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let (code, status) = cluster.call("POST", &strict, widget("bad", json!({"n": 1, "extra": 1}))).await;
+    assert_eq!(code, 400);
+    assert!(
+        status["message"].as_str().unwrap().contains("strict decoding error: unknown field \"spec.extra\""),
+        "{status}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_custom_resource_is_written_apart_and_only_the_rest_counts_generations() {
+    let cluster = Cluster::start().await;
+    let mut crd = widgets(free());
+    crd["spec"]["versions"][0]["subresources"] = json!({"status": {}});
+    define(&cluster, crd).await;
+    let mut both = widget("one", json!({"n": 1}));
+    both["status"] = json!({"seen": true});
+    let (_, made) = cluster.call("POST", WIDGETS, both).await;
+    assert_eq!((made.get("status"), &made["metadata"]["generation"]), (None, &json!(1)));
+    let path = format!("{WIDGETS}/one");
+    let mut both = made.clone();
+    (both["spec"]["n"], both["status"]) = (json!(2), json!({"seen": true}));
+    let (code, written) = cluster.call("PUT", &format!("{path}/status"), both.clone()).await;
+    assert_eq!((code, &written["spec"], &written["status"]), (200, &json!({"n": 1}), &json!({"seen": true})));
+    assert_eq!(written["metadata"]["generation"], 1);
+    both["metadata"]["resourceVersion"] = written["metadata"]["resourceVersion"].clone();
+    both["status"] = json!({"seen": false});
+    let (code, written) = cluster.call("PUT", &path, both).await;
+    assert_eq!((code, &written["spec"], &written["status"]), (200, &json!({"n": 2}), &json!({"seen": true})));
+    assert_eq!(written["metadata"]["generation"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_scales_a_custom_resource_where_its_definition_says() {
     let cluster = Cluster::start().await;
     let mut crd = widgets(

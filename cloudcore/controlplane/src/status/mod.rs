@@ -120,6 +120,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// Ask again after so many seconds; 0 means nothing is said.
     pub retry_after_seconds: u32,
+    /// Token with which a list goes on all the same; in the status's metadata.
+    pub go_on: String,
 }
 
 /// A failure in Kubernetes' own words.
@@ -269,6 +271,9 @@ impl Status {
         let details = self.details.to_value();
         if !details.is_empty() {
             status["details"] = Value::Object(details);
+        }
+        if !self.details.go_on.is_empty() {
+            status["metadata"]["continue"] = json!(self.details.go_on);
         }
         status["code"] = json!(self.reason.code().as_u16());
         status

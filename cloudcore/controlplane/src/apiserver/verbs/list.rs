@@ -27,26 +27,34 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Large lists leave in pieces of about this size.
 const PIECE: usize = 64 << 10;
 
+/// In place of a revision: as things are when the next page is read.
+const NOW: i64 = -1;
+
+/// What a client may do whose token is too old. Its answer has another one.
+const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
 /// Where the next page begins, as Kubernetes writes it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Continue {
     v: String,
-    rv: u64,
+    /// [`NOW`] where the history has forgotten the moment of the first page.
+    rv: i64,
     start: String,
 }
 
 impl Continue {
-    fn after(revision: u64, key: &Key) -> String {
+    /// None for the revision is now.
+    fn after(revision: Option<u64>, key: &Key) -> String {
         let token = Self {
             v: "meta.k8s.io/v1".to_owned(),
-            rv: revision,
+            rv: revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(NOW),
             start: format!("{}/{}\0", key.namespace, key.name),
         };
         // Serialising plain text and numbers cannot fail; an empty token ends the list.
         BASE64.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
-    fn parse(text: &str) -> Result<(u64, Key), Status> {
+    fn parse(text: &str) -> Result<(Option<u64>, Key), Status> {
         let wrong = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
         let json = BASE64.decode(text.trim_end_matches('=')).map_err(|error| wrong(&error.to_string()))?;
         let token: Self = serde_json::from_slice(&json).map_err(|error| wrong(&error.to_string()))?;
@@ -55,7 +63,11 @@ impl Continue {
         }
         let start = token.start.strip_suffix('\0').unwrap_or(&token.start);
         let (namespace, name) = start.split_once('/').ok_or_else(|| wrong("it names no object"))?;
-        Ok((token.rv, Key::new(namespace, name)))
+        let revision = match token.rv {
+            NOW => None,
+            revision => Some(u64::try_from(revision).map_err(|_| wrong("its revision is negative"))?),
+        };
+        Ok((revision, Key::new(namespace, name)))
     }
 }
 
@@ -125,7 +137,7 @@ pub(in crate::apiserver) async fn list(api: &Api, call: &Call) -> Result<Respons
     let (at, after) = match call.query.get("continue") {
         Some(token) => {
             let (revision, key) = Continue::parse(token)?;
-            (Some(revision), Some(key))
+            (revision, Some(key))
         }
         None => {
             wait_for_revision(api, call).await?;
@@ -139,15 +151,18 @@ pub(in crate::apiserver) async fn list(api: &Api, call: &Call) -> Result<Respons
         after: after.as_ref(),
         limit,
     };
-    let page = api.store.list(&query, |object| selector.matches_document(&object.index, || object.value())).map_err(|gone| match after {
-        Some(_) => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-        ),
-        None => Status::expired(gone.to_string()),
+    let page = api
+        .store
+        .list(&query, |object| selector.matches_document(&object.index, || object.value()))
+        .map_err(|gone| {
+        let Some(after) = &after else { return Status::expired(gone.to_string()) };
+        let mut status = Status::expired(TOO_OLD);
+        status.details.go_on = Continue::after(None, after);
+        status
     })?;
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let (true, Some((key, _))) = (page.remaining > 0, page.objects.last()) {
-        metadata["continue"] = json!(Continue::after(page.revision, key));
+        metadata["continue"] = json!(Continue::after(Some(page.revision), key));
         if selector.is_empty() {
             metadata["remainingItemCount"] = json!(page.remaining);
         }
@@ -232,7 +247,9 @@ mod tests {
     #[test]
     fn a_token_leads_back_to_where_the_page_ended() {
         let key = Key::new("default", "w1");
-        assert_eq!(Continue::parse(&Continue::after(1532, &key)).unwrap(), (1532, key));
+        for revision in [Some(1532), None] {
+            assert_eq!(Continue::parse(&Continue::after(revision, &key)).unwrap(), (revision, key.clone()));
+        }
         assert!(Continue::parse("garbage!").unwrap_err().message.starts_with("invalid continue token: "));
     }
 

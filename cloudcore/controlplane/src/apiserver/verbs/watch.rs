@@ -75,7 +75,8 @@ pub(in crate::apiserver) async fn watch(api: &Api, call: Call) -> Result<Respons
         watcher,
         initial,
         end,
-        bookmark: bookmarks.then(|| next_bookmark(now, end)),
+        farewell: farewell(now, end),
+        bookmark: bookmarks.then(|| next_bookmark(now, farewell(now, end))),
         shutdown: api.shutdown.clone(),
         over: false,
         _place: place,
@@ -124,8 +125,12 @@ fn initial_events(call: &Call) -> Result<Begin, Status> {
     }
 }
 
-fn next_bookmark(now: Instant, end: Instant) -> Instant {
-    let farewell = end - FAREWELL.min(end.saturating_duration_since(now) / 2);
+/// When the last bookmark comes.
+fn farewell(now: Instant, end: Instant) -> Instant {
+    end - FAREWELL.min(end.saturating_duration_since(now) / 2)
+}
+
+fn next_bookmark(now: Instant, farewell: Instant) -> Instant {
     let regular = now + BOOKMARKS;
     if regular < farewell || now >= farewell { regular } else { farewell }
 }
@@ -142,6 +147,7 @@ struct Stream {
     watcher: Watcher,
     initial: Initial,
     end: Instant,
+    farewell: Instant,
     bookmark: Option<Instant>,
     shutdown: CancellationToken,
     over: bool,
@@ -169,7 +175,7 @@ impl Stream {
                 () = self.shutdown.cancelled() => return None,
                 () = sleep_until(self.end) => return None,
                 () = sleep_until(bookmark), if self.bookmark.is_some() => {
-                    self.bookmark = Some(next_bookmark(Instant::now(), self.end));
+                    self.bookmark = Some(next_bookmark(Instant::now(), self.farewell));
                     // What happened until now comes before the bookmark that covers it.
                     let batch = self.watcher.look();
                     let complete = batch.as_ref().map(|batch| batch.complete).ok();
