@@ -23,6 +23,7 @@ install_packages() {
   command -v cc > /dev/null || missing+=(build-essential)
   command -v protoc > /dev/null || missing+=(protobuf-compiler)
   command -v containerd > /dev/null || missing+=(containerd)
+  command -v dockerd > /dev/null || [[ -x /usr/sbin/dockerd ]] || missing+=(docker.io)
   command -v runc > /dev/null || missing+=(runc)
   [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing+=(containernetworking-plugins)
   [[ -x /bin/busybox ]] || missing+=(busybox-static)

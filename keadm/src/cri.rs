@@ -1,9 +1,11 @@
-//! The container runtime, as far as setting up and taking down a node needs it.
+//! A container runtime with CRI, as far as setting up and taking down a node needs it.
 //!
-//! Owns: one gRPC connection to the CRI socket. Called by: `join` (is it there, and how does it use cgroups) and
-//! `reset` (stop the pods that the node ran).
+//! Owns: one gRPC connection to the CRI socket. Called by: `runtime`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1::{
@@ -13,9 +15,9 @@ use k8s_cri::v1::{
 };
 use tonic::transport::{Channel, Endpoint, Uri};
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Kubernetes' own label; every pod sandbox that an edge agent makes has it.
-const POD_UID: &str = "io.kubernetes.pod.uid";
+pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// Why the runtime is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub(crate) enum RuntimeError {
     /// Somebody answers, but not with CRI v1.
     #[error("it does not answer CRI v1: {0}")]
     NotCri(String),
+    /// Somebody answers, but not as a Docker engine that is new enough.
+    #[error("it does not answer as Docker Engine 20.10 or newer: {0}")]
+    NotDocker(String),
 }
 
 /// What a runtime says about itself.
@@ -54,21 +59,16 @@ pub(crate) struct Facts {
 
 /// A connection to a runtime.
 #[derive(Clone, Debug)]
-pub(crate) struct Runtime {
+pub(crate) struct Cri {
     client: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
 }
 
-impl Runtime {
+impl Cri {
     /// Connects to `endpoint`, for example `unix:///run/containerd/containerd.sock`.
     pub(crate) async fn connect(endpoint: &str) -> Result<Self, RuntimeError> {
         let socket = socket_of(endpoint)?;
-        if !socket.exists() {
-            return Err(RuntimeError::Missing(socket));
-        }
-        if let Err(error) = tokio::net::UnixStream::connect(&socket).await {
-            return Err(RuntimeError::Refused { socket, reason: error.to_string() });
-        }
+        open(&socket).await?;
         let path = socket.clone();
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
@@ -142,7 +142,18 @@ fn not_cri(status: tonic::Status) -> RuntimeError {
     RuntimeError::NotCri(status.message().to_owned())
 }
 
-fn socket_of(endpoint: &str) -> Result<PathBuf, RuntimeError> {
+/// Whether somebody accepts connections on a socket.
+pub(crate) async fn open(socket: &Path) -> Result<(), RuntimeError> {
+    if !socket.exists() {
+        return Err(RuntimeError::Missing(socket.to_owned()));
+    }
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RuntimeError::Refused { socket: socket.to_owned(), reason: error.to_string() }),
+    }
+}
+
+pub(crate) fn socket_of(endpoint: &str) -> Result<PathBuf, RuntimeError> {
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     if path.starts_with('/') {
         Ok(PathBuf::from(path))
@@ -182,9 +193,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cri.sock");
         let endpoint = format!("unix://{}", path.display());
-        assert!(matches!(Runtime::connect(&endpoint).await, Err(RuntimeError::Missing(_))));
+        assert!(matches!(Cri::connect(&endpoint).await, Err(RuntimeError::Missing(_))));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(matches!(Runtime::connect(&endpoint).await, Err(RuntimeError::Refused { .. })));
-        assert!(matches!(Runtime::connect("tcp://1.2.3.4:5").await, Err(RuntimeError::Endpoint(_))));
+        assert!(matches!(Cri::connect(&endpoint).await, Err(RuntimeError::Refused { .. })));
+        assert!(matches!(Cri::connect("tcp://1.2.3.4:5").await, Err(RuntimeError::Endpoint(_))));
     }
 }

@@ -138,6 +138,18 @@ fn no_runtime_a_dead_one_and_one_without_cri_are_told_apart() {
 }
 
 #[test]
+fn a_docker_socket_is_asked_as_docker_and_what_is_missing_is_told() {
+    let (host, cloud) = (Host::new(IDLE), Cloud::start(Behaviour::default()));
+    let socket = host.path("docker.sock");
+    let endpoint = format!("--remote-runtime-endpoint=unix://{}", socket.display());
+    let with_pods = [endpoint.as_str(), "--set", "modules.edged.enable=true"];
+    let join = || host.join(cloud.https, cloud.https, &cloud.token(None), &with_pods);
+    said(&join(), PREFLIGHT, &["there is no socket at", "apt-get install docker.io"]);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    said(&join(), PREFLIGHT, &["does not accept connections", "systemctl start docker"]);
+}
+
+#[test]
 fn a_taken_port_names_who_has_it() {
     let (host, cloud) = (Host::new(IDLE), Cloud::start(Behaviour::default()));
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

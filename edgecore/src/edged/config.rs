@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proto::config::{EdgeCore, KubeletConfig};
+use proto::config::{CONTAINERD_SOCKET, EdgeCore, KubeletConfig, RuntimeType};
 use proto::quantity;
 
 use super::housekeeping::Threshold;
@@ -65,6 +65,10 @@ pub struct Settings {
     pub pod_logs: PathBuf,
     /// Socket of the container runtime.
     pub runtime_endpoint: String,
+    /// What runs the containers; told from the socket when nobody has said.
+    pub runtime_type: RuntimeType,
+    /// Image of pod sandboxes, where edged makes them itself (Docker).
+    pub pause_image: String,
     /// Socket of the image service, if it is another one.
     pub image_endpoint: Option<String>,
     /// Deadline of calls to the runtime.
@@ -166,7 +170,9 @@ impl Settings {
             node_address,
             root,
             pod_logs,
-            runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            runtime_endpoint: CONTAINERD_SOCKET.into(),
+            runtime_type: RuntimeType::default(),
+            pause_image: "kubeedge/pause:3.6".into(),
             image_endpoint: None,
             runtime_timeout: Duration::from_secs(120),
             cgroup_driver: CgroupDriver::default(),
@@ -193,6 +199,8 @@ impl Settings {
         let mut settings =
             Self::new(name, address, edged.root_directory.clone(), kubelet.pod_logs_dir.clone());
         settings.runtime_endpoint.clone_from(&kubelet.container_runtime_endpoint);
+        settings.runtime_type = edged.container_runtime;
+        settings.pause_image.clone_from(&edged.pod_sandbox_image);
         settings.image_endpoint =
             Some(kubelet.image_service_endpoint.clone()).filter(|text| !text.is_empty());
         settings.runtime_timeout = kubelet.runtime_request_timeout.get();

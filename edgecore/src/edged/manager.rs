@@ -302,11 +302,9 @@ impl Manager {
                 (Some(why), _) => {
                     RuntimeHealth::Broken { reason: format!("container runtime not ready: {why}") }
                 }
-                (None, Some(why)) => RuntimeHealth::Broken {
-                    reason: format!(
-                        "container runtime network not ready: {why}. Put a CNI configuration into /etc/cni/net.d"
-                    ),
-                },
+                (None, Some(why)) => {
+                    RuntimeHealth::Broken { reason: format!("container runtime network not ready: {why}") }
+                }
                 (None, None) => {
                     RuntimeHealth::Ready { version: format!("{}://{}", version.name, version.version) }
                 }

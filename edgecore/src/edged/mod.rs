@@ -23,6 +23,7 @@ pub mod volumes;
 
 use std::sync::Arc;
 
+use proto::config::RuntimeApi;
 use tasks::{Restart, TaskSet};
 use tokio::sync::watch;
 
@@ -31,6 +32,7 @@ use self::context::Context;
 use self::manager::Manager;
 use self::node::RuntimeHealth;
 use self::runtime::cri::Cri;
+use self::runtime::docker::{self, Docker};
 use self::runtime::{ContainerRuntime, RuntimeError};
 use crate::edgehub::Connection;
 use crate::metamanager;
@@ -46,9 +48,25 @@ pub fn start(
     connection: watch::Receiver<Connection>,
     tasks: &TaskSet,
 ) -> Result<watch::Receiver<RuntimeHealth>, RuntimeError> {
-    let runtime =
-        Cri::new(&settings.runtime_endpoint, settings.image_endpoint.as_deref(), settings.runtime_timeout)?;
-    Ok(start_with(settings, Arc::new(runtime), store, connection, tasks))
+    let runtime = runtime_of(&settings)?;
+    Ok(start_with(settings, runtime, store, connection, tasks))
+}
+
+fn runtime_of(settings: &Settings) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
+    let limit = settings.runtime_timeout;
+    let (api, endpoint) = settings.runtime_type.resolve(&settings.runtime_endpoint);
+    Ok(match api {
+        RuntimeApi::Cri => Arc::new(Cri::new(&endpoint, settings.image_endpoint.as_deref(), limit)?),
+        RuntimeApi::Docker => {
+            let options = docker::Options {
+                limit,
+                pause: settings.pause_image.clone(),
+                log_max_size: settings.housekeeping.log_max_size,
+                log_max_files: settings.housekeeping.log_max_files,
+            };
+            Arc::new(Docker::new(&endpoint, options)?)
+        }
+    })
 }
 
 /// The same on a runtime that is there already.

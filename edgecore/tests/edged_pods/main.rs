@@ -1,20 +1,35 @@
-//! edged on a real containerd, without any cloud: the test pushes objects into the store and reads what edged reports.
+//! edged on real container runtimes, without any cloud: the test pushes objects into the store and reads what edged reports.
 
+mod engine;
 mod housekeeping;
 mod node;
+mod on_docker;
 mod probes;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use engine::{Kind, on_every_runtime};
 use node::{Node, SLEEP, container, id, is_ready, pod, shell, waits_for};
 use proto::message::Operation;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_becomes_ready_and_its_deletion_leaves_nothing() {
-    let node = Node::start().await;
+on_every_runtime!(
+    a_pod_becomes_ready_and_its_deletion_leaves_nothing,
+    a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over,
+    environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itself,
+    a_missing_config_map_is_named_and_the_pod_starts_when_it_comes,
+    a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_told,
+    an_image_that_does_not_exist_is_told_in_the_runtimes_words,
+    init_containers_run_in_order_and_a_pod_that_is_done_is_done,
+    a_restart_of_edgecore_adopts_containers_and_a_restart_of_the_runtime_too,
+    a_pod_that_was_removed_while_edgecore_was_away_is_stopped,
+    a_dead_sandbox_is_replaced_and_its_containers_with_it,
+);
+
+async fn a_pod_becomes_ready_and_its_deletion_leaves_nothing(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let pod = pod("web", json!({ "containers": [shell("c", SLEEP)] }));
     let begun = Instant::now();
     node.run_pod(&pod).await;
@@ -43,9 +58,8 @@ async fn a_pod_becomes_ready_and_its_deletion_leaves_nothing() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over() {
-    let node = Node::start().await;
+async fn a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let pod =
         pod("stubborn", json!({ "containers": [shell("c", "trap '' TERM; while :; do sleep 0.05; done")] }));
     node.run_pod(&pod).await;
@@ -58,9 +72,8 @@ async fn a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itself() {
-    let node = Node::start().await;
+async fn environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itself(runtime: Kind) {
+    let node = Node::start(runtime).await;
     node.config_map("settings", 1, json!({ "colour": "blue", "file.conf": "one" })).await;
     node.secret("keys", json!({ "password": "c2VjcmV0" })).await;
     let mut c = shell("c", &format!("echo $COLOUR $PASSWORD $POD $FULL $X_colour $CPU; {SLEEP}"));
@@ -108,9 +121,8 @@ async fn environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itsel
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_config_map_is_named_and_the_pod_starts_when_it_comes() {
-    let node = Node::start().await;
+async fn a_missing_config_map_is_named_and_the_pod_starts_when_it_comes(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let mut c = shell("c", SLEEP);
     c["env"] = json!([{ "name": "A", "valueFrom": { "configMapKeyRef": { "name": "late", "key": "a" } } }]);
     let pod = pod("waits", json!({ "containers": [c] }));
@@ -131,9 +143,8 @@ async fn a_missing_config_map_is_named_and_the_pod_starts_when_it_comes() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_told() {
-    let node = Node::start().await;
+async fn a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_told(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let pod = pod(
         "crash",
         json!({ "containers": [shell("c", "echo out of luck > /dev/termination-log; exit 3")] }),
@@ -158,9 +169,8 @@ async fn a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_that_does_not_exist_is_told_in_the_runtimes_words() {
-    let node = Node::start().await;
+async fn an_image_that_does_not_exist_is_told_in_the_runtimes_words(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let mut c = shell("c", SLEEP);
     c["image"] = "127.0.0.1:1/no/such:1".into();
     let missing = pod("missing", json!({ "containers": [c] }));
@@ -194,9 +204,8 @@ async fn an_image_that_does_not_exist_is_told_in_the_runtimes_words() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn init_containers_run_in_order_and_a_pod_that_is_done_is_done() {
-    let node = Node::start().await;
+async fn init_containers_run_in_order_and_a_pod_that_is_done_is_done(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let mount = json!([{ "name": "v", "mountPath": "/v" }]);
     let step = |name: &str, script: &str| {
         let mut c = shell(name, script);
@@ -228,9 +237,8 @@ async fn init_containers_run_in_order_and_a_pod_that_is_done_is_done() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_of_edgecore_adopts_containers_and_a_restart_of_containerd_too() {
-    let mut node = Node::start().await;
+async fn a_restart_of_edgecore_adopts_containers_and_a_restart_of_the_runtime_too(runtime: Kind) {
+    let mut node = Node::start(runtime).await;
     let pod = pod("stays", json!({ "containers": [shell("c", SLEEP)] }));
     node.run_pod(&pod).await;
     let before = container(&node.ready("stays").await);
@@ -243,22 +251,21 @@ async fn a_restart_of_edgecore_adopts_containers_and_a_restart_of_containerd_too
     let after = container(&node.ready("stays").await);
     assert_eq!((id(&before), started(&before)), (id(&after), started(&after)));
 
-    node.containerd.kill();
+    node.engine.kill();
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    node.containerd.restart().await.expect("containerd comes back");
+    node.engine.restart().await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let after = container(&node.ready("stays").await);
     assert_eq!((id(&before), started(&before)), (id(&after), started(&after)));
     // And it is still in charge: a crash is noticed.
-    node.containerd.ctr(&["tasks", "kill", "-s", "KILL", id(&after)]).expect("killed");
+    node.engine.kill_container(id(&after));
     node.until("stays", "it was restarted", |s| container(s).restart_count == 1 && is_ready(s)).await;
     node.delete_pod(&pod, 1).await;
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_was_removed_while_edgecore_was_away_is_stopped() {
-    let mut node = Node::start().await;
+async fn a_pod_that_was_removed_while_edgecore_was_away_is_stopped(runtime: Kind) {
+    let mut node = Node::start(runtime).await;
     let (stays, goes) = (
         pod("stays", json!({ "containers": [shell("c", SLEEP)] })),
         pod("goes", json!({ "containers": [shell("c", SLEEP)] })),
@@ -280,8 +287,7 @@ async fn a_pod_that_was_removed_while_edgecore_was_away_is_stopped() {
     }
     node.start_edged().await;
     node.wait("it is removed", async || {
-        let left = node.containerd.ctr(&["containers", "ls", "-q"]).expect("ctr");
-        (left.lines().count() == 2 && !node.settings.pod_dir("uid-goes").exists()).then_some(())
+        (node.engine.containers().len() == 2 && !node.settings.pod_dir("uid-goes").exists()).then_some(())
     })
     .await;
     node.ready("stays").await;
@@ -289,16 +295,15 @@ async fn a_pod_that_was_removed_while_edgecore_was_away_is_stopped() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_sandbox_is_replaced_and_its_containers_with_it() {
-    let node = Node::start().await;
+async fn a_dead_sandbox_is_replaced_and_its_containers_with_it(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let pod = pod("box", json!({ "containers": [shell("c", SLEEP)] }));
     node.run_pod(&pod).await;
     let before = node.ready("box").await;
     let mine = id(&container(&before)).to_owned();
-    let tasks = node.containerd.ctr(&["tasks", "ls", "-q"]).expect("ctr");
-    let sandbox = tasks.lines().find(|id| *id != mine).expect("the sandbox's task");
-    node.containerd.ctr(&["tasks", "kill", "-s", "KILL", sandbox]).expect("killed");
+    let running = node.engine.running();
+    let sandbox = running.iter().find(|id| **id != mine).expect("the sandbox");
+    node.engine.kill_container(sandbox);
     let after =
         node.until("box", "another container runs", |s| is_ready(s) && id(&container(s)) != mine).await;
     assert_eq!(container(&after).restart_count, 1);

@@ -1,4 +1,4 @@
-//! A node for tests: a private containerd, a store, edged; and a cloud that is the test itself.
+//! A node for tests: a private container runtime, a store, edged; and a cloud that is the test itself.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test helper fails by panicking")]
 
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use e2e::Containerd;
-use edgecore::edged::{self, config::Settings};
+use super::engine::{Engine, Kind};
+use edgecore::edged;
+use edgecore::edged::config::{Housekeeping, Settings};
 use edgecore::edgehub::{self, Outbox};
 use edgecore::metamanager::{self, Handle};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
@@ -20,7 +21,7 @@ use tasks::TaskSet;
 use tempfile::TempDir;
 
 pub(crate) struct Node {
-    pub(crate) containerd: Containerd,
+    pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) store: Handle,
     tasks: Option<TaskSet>,
@@ -49,22 +50,29 @@ pub(crate) fn shell(name: &str, script: &str) -> Value {
 /// Sleeps until it is told to stop, and stops at once then.
 pub(crate) const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
+/// Rules under which nothing is removed and nobody evicted, however full the disk of the machine is that tests.
+pub(crate) fn unhurried() -> Housekeeping {
+    Housekeeping { image_high_percent: 100, thresholds: Vec::new(), ..Housekeeping::default() }
+}
+
 impl Node {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(kind: Kind) -> Self {
         let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
         tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
         let dir = tempfile::Builder::new().prefix("sk").tempdir().expect("a folder");
-        let containerd = Containerd::start(&dir.path().join("c")).await.expect("containerd starts");
+        let engine = Engine::start(kind, &dir.path().join("c")).await;
         let mut settings = Settings::new(
             "edge1",
             [192, 0, 2, 1].into(),
             dir.path().join("kubelet"),
             dir.path().join("logs"),
         );
-        settings.runtime_endpoint = containerd.endpoint();
-        settings.cgroup_root = containerd.cgroup_root();
+        settings.runtime_endpoint = engine.endpoint();
+        settings.cgroup_root = engine.cgroup_root();
+        settings.pause_image = e2e::image::PAUSE.into();
+        settings.housekeeping = unhurried();
         let (store, link, tasks) = run(&settings, dir.path()).await;
-        Self { containerd, settings, store, tasks: Some(tasks), _link: link, dir }
+        Self { engine, settings, store, tasks: Some(tasks), _link: link, dir }
     }
 
     /// Stops edged as a restart of edgecore does.
@@ -87,7 +95,7 @@ impl Node {
         let left = std::fs::read_dir(&self.settings.pod_logs).into_iter().flatten().flatten();
         assert_eq!(left.map(|entry| entry.path()).collect::<Vec<PathBuf>>(), Vec::<PathBuf>::new());
         assert_eq!(e2e::containerd::mounts_below(&self.settings.root), Vec::<PathBuf>::new());
-        assert_eq!(self.containerd.ctr(&["containers", "ls", "-q"]).expect("ctr").trim(), "");
+        assert_eq!(self.engine.containers(), Vec::<String>::new());
         for root in e2e::containerd::cgroups(self.settings.cgroup_root.trim_start_matches('/')) {
             assert_eq!(pod_cgroups(&root), Vec::<PathBuf>::new());
         }
@@ -153,10 +161,10 @@ impl Node {
         match limit {
             Ok(status) => status,
             Err(_) => panic!(
-                "{what}: not seen; status {}; events {:#?}; containerd: {}",
+                "{what}: not seen; status {}; events {:#?}; runtime: {}",
                 serde_json::to_string_pretty(&self.status(name).await).expect("JSON"),
                 self.events().await,
-                self.containerd.log()
+                self.engine.log()
             ),
         }
     }
@@ -202,15 +210,17 @@ impl Node {
     pub(crate) fn log(&self, pod: &str, container: &str, restarts: u32) -> String {
         let dir = self.settings.pod_logs.join(format!("default_{pod}_uid-{pod}")).join(container);
         let text = std::fs::read_to_string(dir.join(format!("{restarts}.log"))).unwrap_or_default();
-        text.lines().map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).unwrap_or_default())).collect()
+        // Docker's lines are JSON, CRI's have three words before the text.
+        let line = |line: &str| match serde_json::from_str::<Value>(line) {
+            Ok(json) => json["log"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => format!("{}\n", line.splitn(4, ' ').nth(3).unwrap_or_default()),
+        };
+        text.lines().map(line).collect()
     }
 
     /// Runs a command in a running container.
     pub(crate) fn exec(&self, status: &PodStatus, command: &[&str]) -> String {
-        let id = id(&container(status)).to_owned();
-        let name = format!("x{}", fastrand::u32(..));
-        let args = [&["tasks", "exec", "--exec-id", &name, &id], command].concat();
-        self.containerd.ctr(&args).expect("the command runs")
+        self.engine.exec(id(&container(status)), command)
     }
 }
 
@@ -253,7 +263,7 @@ pub(crate) fn container(status: &PodStatus) -> ContainerStatus {
 
 /// The id that the runtime knows.
 pub(crate) fn id(status: &ContainerStatus) -> &str {
-    status.container_id.as_deref().and_then(|id| id.strip_prefix("containerd://")).expect("a containerd id")
+    status.container_id.as_deref().and_then(|id| id.split_once("://")).map(|(_, id)| id).expect("an id")
 }
 
 /// The reason for which the first container waits.

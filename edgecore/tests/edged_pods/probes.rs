@@ -3,7 +3,16 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Value, json};
 
+use super::engine::{Kind, on_every_runtime};
 use super::node::{Node, SLEEP, container, is_ready, pod, shell, waits_for};
+
+on_every_runtime!(
+    readiness_follows_the_answers_and_no_container_is_touched,
+    a_container_that_fails_its_liveness_probe_is_started_anew,
+    nothing_else_is_asked_before_the_startup_probe_succeeds,
+    a_probe_that_hangs_is_a_failure,
+    hooks_run_after_the_start_and_before_the_end,
+);
 
 /// A web server that serves what is in `/www`, which the pod makes.
 const WEB: &str = "mkdir -p /www; echo hi > /www/ok; httpd -f -p 8080 -h /www & trap 'exit 0' TERM; while :; do sleep 0.05; done";
@@ -25,9 +34,8 @@ async fn said(node: &Node, reason: &str, words: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readiness_follows_the_answers_and_no_container_is_touched() {
-    let mut node = Node::start().await;
+async fn readiness_follows_the_answers_and_no_container_is_touched(runtime: Kind) {
+    let mut node = Node::start(runtime).await;
     let ports = json!([{ "name": "web", "containerPort": 8080 }]);
     let probe =
         json!({ "httpGet": { "path": "/ok", "port": "web" }, "periodSeconds": 1, "failureThreshold": 2 });
@@ -58,9 +66,8 @@ async fn readiness_follows_the_answers_and_no_container_is_touched() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_that_fails_its_liveness_probe_is_started_anew() {
-    let node = Node::start().await;
+async fn a_container_that_fails_its_liveness_probe_is_started_anew(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let probe = json!({ "exec": { "command": ["/bin/sh", "-c", "test -e /tmp/ok || { echo it is broken; exit 1; }"] },
         "periodSeconds": 1, "failureThreshold": 2, "initialDelaySeconds": 1 });
     let script = format!("mkdir -p /tmp; touch /tmp/ok; {SLEEP}");
@@ -77,9 +84,8 @@ async fn a_container_that_fails_its_liveness_probe_is_started_anew() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_else_is_asked_before_the_startup_probe_succeeds() {
-    let node = Node::start().await;
+async fn nothing_else_is_asked_before_the_startup_probe_succeeds(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let script = format!("mkdir -p /www; httpd -f -p 8080 -h /www & sleep 2; touch /www/up; {SLEEP}");
     let mut slow = shell("c", &script);
     slow["startupProbe"] =
@@ -111,9 +117,8 @@ async fn nothing_else_is_asked_before_the_startup_probe_succeeds() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_probe_that_hangs_is_a_failure() {
-    let node = Node::start().await;
+async fn a_probe_that_hangs_is_a_failure(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let mut hangs = shell("c", SLEEP);
     hangs["readinessProbe"] =
         json!({ "exec": { "command": ["sleep", "3600"] }, "periodSeconds": 1, "timeoutSeconds": 1 });
@@ -129,9 +134,8 @@ async fn a_probe_that_hangs_is_a_failure() {
     node.leaves_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hooks_run_after_the_start_and_before_the_end() {
-    let node = Node::start().await;
+async fn hooks_run_after_the_start_and_before_the_end(runtime: Kind) {
+    let node = Node::start(runtime).await;
     let shared = node.settings.root.with_file_name("shared");
     std::fs::create_dir_all(&shared).expect("a folder");
     let mut hooked = shell("c", WEB);

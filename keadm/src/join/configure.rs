@@ -91,6 +91,7 @@ fn fresh(
     labels: &BTreeMap<String, String>,
 ) -> Value {
     let etc = layout.etc();
+    let (_, endpoint) = args.runtimetype.resolve(&args.remote_runtime_endpoint);
     json!({
         "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
         "kind": "EdgeCore",
@@ -98,14 +99,15 @@ fn fresh(
         "modules": {
             "edged": {
                 "enable": true,
+                "containerRuntime": args.runtimetype,
                 "hostnameOverride": node,
                 "nodeLabels": labels,
                 "rootDirectory": layout.kubelet_state(),
                 "tailoredKubeletConfig": {
                     // An illegal one has been told already; going on finds what else is wrong.
                     "cgroupDriver": if driver(&args.cgroupdriver).is_ok() { &args.cgroupdriver } else { "cgroupfs" },
-                    "containerRuntimeEndpoint": args.remote_runtime_endpoint,
-                    "imageServiceEndpoint": args.remote_runtime_endpoint,
+                    "containerRuntimeEndpoint": endpoint,
+                    "imageServiceEndpoint": endpoint,
                     "staticPodPath": etc.join("manifests"),
                 },
             },

@@ -12,6 +12,7 @@ mod token;
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use proto::config::RuntimeType;
 
 pub(crate) use token::Token;
 
@@ -50,7 +51,10 @@ pub(crate) struct JoinArgs {
     /// How the runtime uses cgroups: cgroupfs or systemd.
     #[arg(long, value_name = "DRIVER", default_value = "cgroupfs")]
     cgroupdriver: String,
-    /// The container runtime's CRI socket.
+    /// The container runtime: docker (Docker Engine) or remote (CRI); its socket tells when it is not given.
+    #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+    runtimetype: RuntimeType,
+    /// The container runtime's socket; with --runtimetype=docker by default unix:///var/run/docker.sock.
     #[arg(
         short = 'p',
         long,

@@ -1,16 +1,17 @@
 use std::net::SocketAddr;
 
+use proto::config::RuntimeApi;
 use rustls::pki_types::CertificateDer;
 
 use super::{JoinArgs, bootstrap, configure};
 use crate::{
     bundle,
     cloud::{self, Questions},
-    cri::Runtime,
     host::{ports, process, space},
     layout::Layout,
     problem::Problem,
     reset::not_root,
+    runtime::Runtime,
     service::{Services, Status},
 };
 
@@ -141,13 +142,12 @@ fn taken_ports(plan: &configure::Plan) -> Vec<Problem> {
 }
 
 async fn runtime(args: &JoinArgs, found: &mut Found) {
-    let endpoint = &args.remote_runtime_endpoint;
+    let (api, endpoint) = args.runtimetype.resolve(&args.remote_runtime_endpoint);
+    let docker = api == RuntimeApi::Docker;
     let what = format!("the container runtime cannot be used at {endpoint}");
     let facts = async {
-        let mut runtime = Runtime::connect(endpoint).await?;
-        let facts = runtime.facts().await?;
-        runtime.has_images().await?;
-        Ok::<_, crate::cri::RuntimeError>(facts)
+        let mut runtime = Runtime::connect(args.runtimetype, &endpoint).await?;
+        runtime.facts().await
     };
     let facts = match facts.await {
         Ok(facts) => facts,
@@ -157,12 +157,22 @@ async fn runtime(args: &JoinArgs, found: &mut Found) {
                 E::Endpoint(_) => {
                     "for example: --remote-runtime-endpoint=unix:///run/containerd/containerd.sock"
                 }
+                E::Missing(_) if docker => {
+                    "install and start it (Debian: apt-get install docker.io), or name its socket with \
+                     --remote-runtime-endpoint"
+                }
                 E::Missing(_) => {
                     "install and start one (Debian: apt-get install containerd), or name its socket with \
                      --remote-runtime-endpoint"
                 }
+                E::Refused { .. } if docker => {
+                    "start it: systemctl start docker, or run dockerd by hand to see why it ends"
+                }
                 E::Refused { .. } => {
                     "start it: systemctl start containerd, or run containerd by hand to see why it ends"
+                }
+                E::NotDocker(_) => {
+                    "upgrade it, or, if the socket is one of containerd or CRI-O, add --runtimetype=remote"
                 }
                 E::NotCri(_) => {
                     "enable the CRI plugin: remove \"cri\" from disabled_plugins in /etc/containerd/config.toml, \
@@ -182,9 +192,9 @@ async fn runtime(args: &JoinArgs, found: &mut Found) {
     }
     if let Some(reason) = facts.network_not_ready {
         found.warnings.push(format!(
-            "{} has no pod network yet, so only pods with hostNetwork will start: {reason} (put a CNI configuration \
-             into its conf_dir, usually /etc/cni/net.d)",
-            facts.name
+            "{} has no pod network yet, so only pods with hostNetwork will start: {reason}{}",
+            facts.name,
+            if docker { "" } else { " (put a CNI configuration into its conf_dir, usually /etc/cni/net.d)" }
         ));
     }
     if let Some(driver) = facts.cgroup_driver.filter(|driver| *driver != args.cgroupdriver) {

@@ -1,17 +1,17 @@
 use std::path::PathBuf;
 
+use proto::config::{CONTAINERD_SOCKET, RuntimeType};
+
 use super::Removal;
 use crate::{
-    cri::Runtime,
     document,
     host::{cgroups, mounts, process},
     layout::Layout,
     problem::Problem,
     progress::Progress,
+    runtime::Runtime,
     service::{Services, Status},
 };
-
-const DEFAULT_RUNTIME: &str = "unix:///run/containerd/containerd.sock";
 
 /// The edge side of this host, as it was found.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ pub(super) async fn find(layout: &Layout, endpoint: Option<&str>) -> Option<Edge
     let kubelet = "modules.edged.tailoredKubeletConfig";
     let configured = document::text(&config, &format!("{kubelet}.containerRuntimeEndpoint"));
     let pod_logs = document::text(&config, &format!("{kubelet}.podLogsDir"));
-    let endpoint = endpoint.or(configured).unwrap_or(DEFAULT_RUNTIME).to_owned();
+    let endpoint = endpoint.or(configured).unwrap_or(CONTAINERD_SOCKET);
+    let kind = document::text(&config, "modules.edged.containerRuntime");
+    let kind: RuntimeType = kind.and_then(|kind| kind.parse().ok()).unwrap_or_default();
+    let (_, endpoint) = kind.resolve(endpoint);
     let cgroup_root = document::text(&config, &format!("{kubelet}.cgroupRoot")).unwrap_or("/");
     let cgroups = cgroups::of_pods(cgroup_root);
     let state = document::text(&config, "modules.edged.rootDirectory")
@@ -43,20 +46,13 @@ pub(super) async fn find(layout: &Layout, endpoint: Option<&str>) -> Option<Edge
     if running.is_empty() && files.present().next().is_none() {
         return None;
     }
-    let mut runtime = Runtime::connect(&endpoint).await.ok();
+    let mut runtime = Runtime::connect(kind, &endpoint).await.ok();
     // The pods of a kubelet on the same runtime carry the same labels and are none of our business.
     let kubelet_runs = !process::running("kubelet", None).is_empty();
     let pods = match &mut runtime {
         Some(runtime) if !kubelet_runs => runtime.pods().await.unwrap_or_default(),
         _ => Vec::new(),
     };
-    let pods = pods
-        .into_iter()
-        .map(|pod| {
-            let facts = pod.metadata.unwrap_or_default();
-            (pod.id, format!("{}_{}_{}", facts.namespace, facts.name, facts.uid))
-        })
-        .collect();
     let pod_logs = PathBuf::from(pod_logs.unwrap_or("/var/log/pods"));
     Some(Edge { running, endpoint, runtime, pods, pod_logs, mounts: mounts::below(&state), cgroups, files })
 }
@@ -145,13 +141,23 @@ impl Edge {
             progress.step(format!("stopping pod {name}"));
             if let Err(error) = runtime.remove_pod(id).await {
                 problems.push(
-                    Problem::new(format!("pod {name} cannot be removed"))
-                        .cause(error)
-                        .next(format!("crictl --runtime-endpoint {} rmp --force {id}", self.endpoint)),
+                    Problem::new(format!("pod {name} cannot be removed")).cause(error).next(by_hand(
+                        runtime,
+                        &self.endpoint,
+                        id,
+                    )),
                 );
             }
             std::fs::remove_dir_all(self.pod_logs.join(name)).ok();
         }
         problems
+    }
+}
+
+/// What an administrator can do instead.
+fn by_hand(runtime: &Runtime, endpoint: &str, id: &str) -> String {
+    match runtime {
+        Runtime::Cri(_) => format!("crictl --runtime-endpoint {endpoint} rmp --force {id}"),
+        Runtime::Docker(_) => format!("docker -H {endpoint} rm --force {id}"),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::kubelet::{self, KubeletConfig};
-use super::{ConfigFile, HostPort, Objection, Ping, Seconds, Span, Toggle};
+use super::{ConfigFile, HostPort, Objection, Ping, RuntimeType, Seconds, Span, Toggle};
 use crate::pki::NodeName;
 
 /// The whole file.
@@ -77,7 +77,9 @@ pub struct Edged {
     pub node_ip: String,
     /// Labels of the node.
     pub node_labels: BTreeMap<String, String>,
-    /// The image of pod sandboxes.
+    /// `docker` or `remote` (CRI); empty to tell it from the socket. KubeEdge had it until v1.13.
+    pub container_runtime: RuntimeType,
+    /// The image of pod sandboxes; the engine's business where it is not Docker.
     pub pod_sandbox_image: String,
     /// Where pods' volumes live.
     pub root_directory: PathBuf,
@@ -388,6 +390,7 @@ impl Default for Edged {
             hostname_override: super::host_name(),
             node_ip: String::new(),
             node_labels: BTreeMap::new(),
+            container_runtime: RuntimeType::default(),
             pod_sandbox_image: "kubeedge/pause:3.6".into(),
             root_directory: "/var/lib/kubelet".into(),
             max_per_pod_container_count: 1,

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::Span;
 
+/// Where containerd listens.
+pub const CONTAINERD_SOCKET: &str = "unix:///run/containerd/containerd.sock";
+
 /// The kubelet settings that edged acts upon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,7 +105,6 @@ pub struct Taint {
 
 impl Default for KubeletConfig {
     fn default() -> Self {
-        let socket = "unix:///run/containerd/containerd.sock";
         let eviction = [
             ("memory.available", "100Mi"),
             ("nodefs.available", "10%"),
@@ -111,8 +113,8 @@ impl Default for KubeletConfig {
             ("imagefs.inodesFree", "5%"),
         ];
         Self {
-            container_runtime_endpoint: socket.into(),
-            image_service_endpoint: socket.into(),
+            container_runtime_endpoint: CONTAINERD_SOCKET.into(),
+            image_service_endpoint: CONTAINERD_SOCKET.into(),
             cgroup_driver: "cgroupfs".into(),
             cgroup_root: String::new(),
             cluster_dns: None,

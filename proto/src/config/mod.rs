@@ -8,6 +8,7 @@ mod cloud;
 mod edge;
 mod kubelet;
 mod overlay;
+mod runtime;
 mod units;
 
 use std::fmt;
@@ -26,7 +27,8 @@ pub use edge::{
     Backoff, DBTest, Database, DeviceTwin, EdgeCore, EdgeHub, EdgeModules, EdgeStream, Edged, EventBus,
     EventBusTls, Link, MetaManager, MetaServer, MqttMode, ServiceBus,
 };
-pub use kubelet::{KubeletConfig, Taint};
+pub use kubelet::{CONTAINERD_SOCKET, KubeletConfig, Taint};
+pub use runtime::{DOCKER_SOCKET, RuntimeApi, RuntimeType, UnknownRuntime};
 pub use units::{HostPort, InvalidUnit, Seconds, Span};
 
 /// Larger files are no configuration.

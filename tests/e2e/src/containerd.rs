@@ -97,7 +97,7 @@ impl Containerd {
     /// go with it.
     pub fn power_off(&mut self) {
         self.daemon.kill();
-        self.kill_shims();
+        kill_shims(&self.socket());
         for mount in mounts_below(&self.dir).iter().rev() {
             umount2(mount, MntFlags::MNT_DETACH).ok();
         }
@@ -139,44 +139,51 @@ impl Containerd {
         for task in self.ctr(&["tasks", "ls", "-q"]).unwrap_or_default().lines() {
             self.ctr(&["tasks", "delete", "-f", task]).ok();
         }
-        if let Some(pid) = self.daemon.pid() {
-            kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
-            for _ in 0..50 {
-                if self.daemon.exited().is_some() {
-                    break;
-                }
-                pause();
-            }
-        }
-        self.daemon.kill();
-        self.kill_shims();
-        for mount in mounts_below(&self.dir).iter().rev() {
-            umount2(mount, MntFlags::MNT_DETACH).ok();
-        }
-        run("ip", &["link", "delete", &self.bridge]).ok();
-        remove_cgroups(self.cgroup_root().trim_start_matches('/'));
-    }
-
-    /// Shims carry the socket of the containerd that started them on their command line.
-    fn kill_shims(&self) {
-        let socket = self.socket().to_string_lossy().into_owned();
-        let Ok(processes) = procfs::process::all_processes() else { return };
-        for process in processes.flatten() {
-            let command = process.cmdline().unwrap_or_default();
-            let shim = command.first().is_some_and(|program| program.contains("containerd-shim"));
-            if shim && command.contains(&socket) {
-                for child in children(process.pid) {
-                    kill(Pid::from_raw(child), Signal::SIGKILL).ok();
-                }
-                kill(Pid::from_raw(process.pid), Signal::SIGKILL).ok();
-            }
-        }
+        let socket = self.socket();
+        clean_up(&mut self.daemon, &self.dir, &socket, &self.bridge);
     }
 }
 
 impl Drop for Containerd {
     fn drop(&mut self) {
         self.cleanup();
+    }
+}
+
+/// Ends a daemon and what it has left: shims of the containerd that listens on `socket`, mounts below `dir`, the bridge and
+/// the cgroup named after it.
+pub(crate) fn clean_up(daemon: &mut Daemon, dir: &Path, socket: &Path, bridge: &str) {
+    if let Some(pid) = daemon.pid() {
+        kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
+        for _ in 0..50 {
+            if daemon.exited().is_some() {
+                break;
+            }
+            pause();
+        }
+    }
+    daemon.kill();
+    kill_shims(socket);
+    for mount in mounts_below(dir).iter().rev() {
+        umount2(mount, MntFlags::MNT_DETACH).ok();
+    }
+    run("ip", &["link", "delete", bridge]).ok();
+    remove_cgroups(&format!("skerry-{bridge}"));
+}
+
+/// Shims carry the socket of the containerd that started them on their command line.
+fn kill_shims(socket: &Path) {
+    let socket = socket.to_string_lossy().into_owned();
+    let Ok(processes) = procfs::process::all_processes() else { return };
+    for process in processes.flatten() {
+        let command = process.cmdline().unwrap_or_default();
+        let shim = command.first().is_some_and(|program| program.contains("containerd-shim"));
+        if shim && command.contains(&socket) {
+            for child in children(process.pid) {
+                kill(Pid::from_raw(child), Signal::SIGKILL).ok();
+            }
+            kill(Pid::from_raw(process.pid), Signal::SIGKILL).ok();
+        }
     }
 }
 
@@ -275,7 +282,7 @@ fn children(pid: i32) -> Vec<i32> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-fn run(program: &str, args: &[&str]) -> Result<String> {
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program).args(args).output().with_context(|| format!("start {program}"))?;
     if !output.status.success() {
         bail!("{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -284,7 +291,7 @@ fn run(program: &str, args: &[&str]) -> Result<String> {
 }
 
 /// A number that no other test on this host is likely to draw.
-fn fresh_number() -> u32 {
+pub(crate) fn fresh_number() -> u32 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish() as u32
 }

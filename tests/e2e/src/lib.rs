@@ -1,13 +1,14 @@
 //! Black-box tests of the real binaries on real parts, and the harness that starts them.
 //!
 //! Owns: temporary installations ([`Stack`]) of `cloudcore` and `edgecore` that share nothing with the host
-//! they run on, a private container runtime ([`Containerd`]) with images of its own, a link between them that can
+//! they run on, a private container runtime ([`Containerd`], [`Docker`]) with images of its own, a link between them that can
 //! be cut ([`Link`]), sensors ([`Sensor`]), and waiting with a bound ([`eventually`]).
 //! Used by the crates `faults`, `bench`, `promise` and by the tests of this crate.
 
 pub mod containerd;
 mod daemon;
 pub mod device;
+mod docker;
 pub mod image;
 mod link;
 pub mod pod;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use containerd::Containerd;
 pub use daemon::{Daemon, binary};
+pub use docker::Docker;
 pub use link::{Fault, Link};
 pub use sensor::Sensor;
 pub use stack::{EdgeOptions, Stack, StackOptions};

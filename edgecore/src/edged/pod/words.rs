@@ -1,8 +1,11 @@
 //! A container's last words: the file that it may leave, or the end of its log.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use serde::Deserialize;
 
 use crate::edged::runtime::{Container, Exit, labels};
 
@@ -39,22 +42,36 @@ fn head(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The end of a log in CRI's format, without the times.
+/// The end of a log, without the times: CRI's lines, or Docker's, which are JSON.
 fn tail(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    // CRI puts about forty bytes before each line.
+    // CRI puts about forty bytes before each line, Docker about eighty around it.
     let start = length.saturating_sub(MAX_LOG * 4);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = vec![0; (length - start) as usize];
     file.read_exact(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().skip(usize::from(start > 0));
-    let plain: Vec<&str> = lines.map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default()).collect();
+    let plain: Vec<Cow<'_, str>> = lines.map(text_of).collect();
     let joined = plain.join("\n");
     let from = joined.len().saturating_sub(MAX_LOG as usize);
     let from = (from..=joined.len()).find(|at| joined.is_char_boundary(*at)).unwrap_or(0);
     Ok(joined[from..].to_owned())
+}
+
+/// One line of Docker's json-file driver, as far as needed.
+#[derive(Deserialize)]
+struct DockerLine {
+    log: String,
+}
+
+fn text_of(line: &str) -> Cow<'_, str> {
+    if line.starts_with('{') {
+        let text = serde_json::from_str::<DockerLine>(line).map(|line| line.log).unwrap_or_default();
+        return Cow::Owned(text.trim_end_matches('\n').to_owned());
+    }
+    Cow::Borrowed(line.splitn(4, ' ').nth(3).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -69,6 +86,19 @@ mod tests {
         std::fs::write(&path, (0..1000).map(line).collect::<String>()).expect("a log");
         let end = tail(&path).expect("its end");
         assert!(end.ends_with("line number 999"), "{end}");
+        assert!(end.len() <= MAX_LOG as usize && !end.contains("2026"));
+    }
+
+    #[test]
+    fn the_end_of_a_log_of_docker_is_its_text_without_json() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("0.log");
+        let line = |n: usize| {
+            format!(r#"{{"log":"line \"{n}\"\n","stream":"stderr","time":"2026-01-01T00:00:00.0Z"}}"#) + "\n"
+        };
+        std::fs::write(&path, (0..1000).map(line).collect::<String>()).expect("a log");
+        let end = tail(&path).expect("its end");
+        assert!(end.ends_with("line \"998\"\nline \"999\""), "{end}");
         assert!(end.len() <= MAX_LOG as usize && !end.contains("2026"));
     }
 }

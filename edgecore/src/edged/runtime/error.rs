@@ -7,27 +7,26 @@ use std::time::Duration;
 pub enum RuntimeError {
     /// Nobody answers on the socket. Retried with back-off; running containers are not affected.
     #[error(
-        "no container runtime answers on {endpoint}: {cause}. Start it (`systemctl start containerd`) or set \
-         edged.tailoredKubeletConfig.containerRuntimeEndpoint; edgecore keeps trying and touches no container meanwhile"
+        "no container runtime answers on {endpoint}: {cause}. {remedy}; edgecore keeps trying and touches no container \
+         meanwhile"
     )]
     Unreachable {
         /// The socket.
         endpoint: String,
         /// The system's words.
         cause: String,
+        /// What to do about it, as a sentence without its full stop.
+        remedy: &'static str,
     },
-    /// Something answers, but not CRI v1.
-    #[error(
-        "the runtime on {endpoint} does not serve {call} of CRI v1: {cause}. Is \"cri\" listed under disabled_plugins in \
-         /etc/containerd/config.toml? Remove it there and restart containerd (1.6 or newer is needed)"
-    )]
+    /// Something answers, but not what is needed.
+    #[error("the runtime on {endpoint} cannot be used: {cause}. {remedy}")]
     Unsupported {
         /// The socket.
         endpoint: String,
-        /// The call that was made.
-        call: &'static str,
-        /// The runtime's words.
+        /// What it does not do.
         cause: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// The runtime took longer than the deadline.
     #[error("{call} on {endpoint} did not answer within {} s (runtimeRequestTimeout); retried", limit.as_secs())]

@@ -6,7 +6,9 @@
 //! reconciler never sees a protobuf enum or a nanosecond integer.
 
 pub mod cri;
+pub mod docker;
 mod error;
+mod shared;
 mod types;
 
 use std::net::IpAddr;

@@ -8,14 +8,12 @@ use async_trait::async_trait;
 use k8s_cri::v1 as cri;
 use tokio::sync::mpsc;
 
+use super::super::shared::{EXEC_OUTPUT, PULL, gone};
 use super::super::{
     Container, ContainerId, ContainerRuntime, Health, Image, PodUid, RuntimeError, Sandbox, SandboxId,
     Version, labels,
 };
-use super::{Cri, PULL, convert};
-
-/// Output kept of a command run inside a container.
-const EXEC_OUTPUT: usize = 4096;
+use super::{Cri, convert};
 
 #[async_trait]
 impl ContainerRuntime for Cri {
@@ -219,15 +217,6 @@ impl ContainerRuntime for Cri {
             Err(RuntimeError::Unsupported { .. }) => self.watch_cri(&nudge).await,
             other => other,
         }
-    }
-}
-
-/// What is already gone need not be removed.
-fn gone<T>(result: Result<T, RuntimeError>) -> Result<(), RuntimeError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

@@ -9,6 +9,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
 use super::super::RuntimeError;
+use super::super::shared::tell;
 use super::{Cri, MAX_ANSWER};
 
 /// `containerd.services.events.v1.SubscribeRequest`.
@@ -56,10 +57,10 @@ impl Cri {
         const CALL: &str = "Events/Subscribe";
         let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         let fail = |status| self.error(CALL, self.limit, status);
-        client.ready().await.map_err(|error| RuntimeError::Unreachable {
-            endpoint: self.endpoint.clone(),
-            cause: super::root_cause(&tonic::Status::from_error(Box::new(error))),
-        })?;
+        client
+            .ready()
+            .await
+            .map_err(|error| self.unreachable(&tonic::Status::from_error(Box::new(error))))?;
         let request = Subscribe {
             filters: vec![r#"namespace==k8s.io,topic~="^/tasks/(exit|oom|delete|start)""#.to_owned()],
         };
@@ -89,11 +90,6 @@ impl Cri {
         }
         Ok(())
     }
-}
-
-/// Leaves one nudge; a full channel already holds one. True when nobody listens any more.
-fn tell(nudge: &mpsc::Sender<()>) -> bool {
-    matches!(nudge.try_send(()), Err(mpsc::error::TrySendError::Closed(())))
 }
 
 #[cfg(test)]

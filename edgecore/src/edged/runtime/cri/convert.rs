@@ -123,7 +123,9 @@ pub(super) fn health(answer: cri::StatusResponse) -> Health {
     for condition in status.conditions.into_iter().filter(|condition| !condition.status) {
         let words = format!("{}: {}", condition.reason, condition.message);
         match condition.r#type.as_str() {
-            "NetworkReady" => health.network = Some(words),
+            "NetworkReady" => {
+                health.network = Some(format!("{words}. Put a CNI configuration into /etc/cni/net.d"));
+            }
             _ => health.runtime = Some(words),
         }
     }

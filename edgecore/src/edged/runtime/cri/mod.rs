@@ -5,7 +5,6 @@ mod client;
 mod containerd_events;
 mod convert;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -17,13 +16,18 @@ use tonic::{Code, Status};
 use tower::service_fn;
 
 use super::RuntimeError;
+use super::shared::socket;
 
 /// Largest answer accepted from the runtime (a node full of containers stays far below).
 const MAX_ANSWER: usize = 16 << 20;
 /// A socket that does not accept within this time is not served.
 const CONNECT: Duration = Duration::from_secs(5);
-/// An image may take this long to arrive over a thin link before the pull is given up and retried.
-const PULL: Duration = Duration::from_secs(30 * 60);
+/// What to do when nobody answers.
+const START: &str =
+    "Start it (`systemctl start containerd`) or set edged.tailoredKubeletConfig.containerRuntimeEndpoint";
+/// What to do when somebody answers, but not in CRI.
+const ENABLE: &str = "Is \"cri\" listed under disabled_plugins in /etc/containerd/config.toml? Remove it there and restart \
+                      containerd (1.6 or newer is needed)";
 
 /// The CRI client.
 #[derive(Clone)]
@@ -72,17 +76,26 @@ impl Cri {
         match status.code() {
             Code::NotFound => RuntimeError::NotFound { call, message: status.message().to_owned() },
             Code::Unimplemented => {
-                RuntimeError::Unsupported { endpoint, call, cause: status.message().to_owned() }
+                let cause = format!("{call} of CRI v1 is not served: {}", status.message());
+                RuntimeError::Unsupported { endpoint, cause, remedy: ENABLE }
             }
             Code::DeadlineExceeded => RuntimeError::Timeout { endpoint, call, limit },
-            Code::Unavailable => RuntimeError::Unreachable { endpoint, cause: root_cause(&status) },
+            Code::Unavailable => self.unreachable(&status),
             // A connection that breaks in the middle of a call surfaces as one of these with a transport source.
             Code::Unknown | Code::Cancelled | Code::Internal
                 if std::error::Error::source(&status).is_some_and(|s| s.is::<tonic::transport::Error>()) =>
             {
-                RuntimeError::Unreachable { endpoint, cause: root_cause(&status) }
+                self.unreachable(&status)
             }
             _ => RuntimeError::Failed { call, message: status.message().to_owned() },
+        }
+    }
+
+    fn unreachable(&self, status: &Status) -> RuntimeError {
+        RuntimeError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            cause: root_cause(status),
+            remedy: START,
         }
     }
 }
@@ -102,13 +115,7 @@ fn root_cause(status: &Status) -> String {
 fn channel(endpoint: &str) -> Result<Channel, RuntimeError> {
     let wrong =
         |reason: &str| RuntimeError::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
-    let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
-    if !path.starts_with('/') {
-        return Err(wrong(
-            "must be unix:// followed by an absolute path, such as unix:///run/containerd/containerd.sock",
-        ));
-    }
-    let path = PathBuf::from(path);
+    let path = socket(endpoint)?;
     let target = Endpoint::try_from("http://runtime.invalid").map_err(|error| wrong(&error.to_string()))?;
     Ok(target.connect_timeout(CONNECT).connect_with_connector_lazy(service_fn(move |_: Uri| {
         let path = path.clone();

@@ -1,0 +1,143 @@
+//! The runtime under a test's node, and what a test asks of it behind edged's back.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test helper fails by panicking")]
+
+use std::path::Path;
+
+use e2e::{Containerd, Docker};
+
+/// Which runtime a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Containerd,
+    Docker,
+}
+
+/// A private runtime.
+pub(crate) enum Engine {
+    Containerd(Containerd),
+    Docker(Docker),
+}
+
+/// Makes each of these functions a test on each runtime.
+macro_rules! on_every_runtime {
+    ($($name:ident),+ $(,)?) => {
+        mod containerd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::engine::Kind::Containerd).await;
+            })+
+        }
+        mod docker {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::engine::Kind::Docker).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_every_runtime;
+
+impl Engine {
+    pub(crate) async fn start(kind: Kind, dir: &Path) -> Self {
+        match kind {
+            Kind::Containerd => Self::Containerd(Containerd::start(dir).await.expect("containerd starts")),
+            Kind::Docker => Self::Docker(Docker::start(dir).await.expect("dockerd starts")),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        match self {
+            Self::Containerd(containerd) => containerd.endpoint(),
+            Self::Docker(docker) => docker.endpoint(),
+        }
+    }
+
+    pub(crate) fn cgroup_root(&self) -> String {
+        match self {
+            Self::Containerd(containerd) => containerd.cgroup_root(),
+            Self::Docker(docker) => docker.cgroup_root(),
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Containerd(containerd) => containerd.log(),
+            Self::Docker(docker) => docker.log(),
+        }
+    }
+
+    pub(crate) fn add_image(&self, name: &str, command: &[&str]) {
+        match self {
+            Self::Containerd(containerd) => containerd.add_image(name, command),
+            Self::Docker(docker) => docker.add_image(name, command),
+        }
+        .expect("an image");
+    }
+
+    /// Names of the images that are there, one a line.
+    pub(crate) fn images(&self) -> String {
+        match self {
+            Self::Containerd(containerd) => containerd.ctr(&["images", "ls", "-q"]),
+            Self::Docker(docker) => docker.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]),
+        }
+        .expect("images")
+    }
+
+    /// All containers, sandboxes included.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        lines(match self {
+            Self::Containerd(containerd) => containerd.ctr(&["containers", "ls", "-q"]),
+            Self::Docker(docker) => docker.docker(&["ps", "-aq", "--no-trunc"]),
+        })
+    }
+
+    /// Those that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        lines(match self {
+            Self::Containerd(containerd) => containerd.ctr(&["tasks", "ls", "-q"]),
+            Self::Docker(docker) => docker.docker(&["ps", "-q", "--no-trunc"]),
+        })
+    }
+
+    /// SIGKILL to a container's first process.
+    pub(crate) fn kill_container(&self, id: &str) {
+        match self {
+            Self::Containerd(containerd) => containerd.ctr(&["tasks", "kill", "-s", "KILL", id]),
+            Self::Docker(docker) => docker.docker(&["kill", id]),
+        }
+        .expect("killed");
+    }
+
+    /// Runs a command in a running container.
+    pub(crate) fn exec(&self, id: &str, command: &[&str]) -> String {
+        match self {
+            Self::Containerd(containerd) => {
+                let name = format!("x{}", fastrand::u32(..));
+                containerd.ctr(&[&["tasks", "exec", "--exec-id", &name, id], command].concat())
+            }
+            Self::Docker(docker) => docker.docker(&[&["exec", id], command].concat()),
+        }
+        .expect("the command runs")
+    }
+
+    /// The runtime crashes; containers go on.
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Self::Containerd(containerd) => containerd.kill(),
+            Self::Docker(docker) => docker.kill(),
+        }
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        match self {
+            Self::Containerd(containerd) => containerd.restart().await,
+            Self::Docker(docker) => docker.restart().await,
+        }
+        .expect("it comes back");
+    }
+}
+
+fn lines(text: anyhow::Result<String>) -> Vec<String> {
+    text.expect("a list").lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,179 @@
+//! What a Docker engine does in another way than a runtime with CRI.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edgecore::edged::config::Housekeeping;
+use serde_json::{Value, json};
+
+use super::engine::{Engine, Kind};
+use super::node::{Node, SLEEP, container, id, pod, shell, unhurried};
+
+/// Asks the engine about a container.
+fn inspect(node: &Node, id: &str, format: &str) -> String {
+    let Engine::Docker(docker) = &node.engine else { panic!("not Docker") };
+    docker.docker(&["inspect", "--format", format, id]).expect("inspect").trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_containers_of_a_pod_share_what_pods_share_and_are_limited_as_asked() {
+    let node = Node::start(Kind::Docker).await;
+    let mut first = shell("one", &format!("mkdir -p /www; echo hi > /www/x; httpd -p 8080 -h /www; {SLEEP}"));
+    first["ports"] = json!([{ "containerPort": 8080, "hostPort": 18_086, "hostIP": "127.0.0.1" }]);
+    first["resources"] = json!({ "limits": { "cpu": "200m", "memory": "32Mi" } });
+    let mut second = shell("two", SLEEP);
+    second["securityContext"] = json!({ "runAsUser": 7, "runAsGroup": 8, "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+    let shared = pod(
+        "shared",
+        json!({
+            "containers": [first, second], "shareProcessNamespace": true, "hostname": "given",
+            "securityContext": { "supplementalGroups": [99], "fsGroup": 98,
+                "sysctls": [{ "name": "kernel.shm_rmid_forced", "value": "1" }] },
+            "dnsPolicy": "None", "dnsConfig": { "nameservers": ["192.0.2.53"], "searches": ["a.b"],
+                "options": [{ "name": "ndots", "value": "3" }] },
+        }),
+    );
+    node.run_pod(&shared).await;
+    let status = node.ready("shared").await;
+    let ids: Vec<Value> =
+        status.container_statuses.iter().flatten().map(|status| json!([status.name, id(status)])).collect();
+    let of = |name: &str| {
+        let found = ids.iter().find(|pair| pair[0] == name).expect("a container");
+        found[1].as_str().expect("an id").to_owned()
+    };
+    let (one, two) = (of("one"), of("two"));
+    let exec = |id: &str, command: &[&str]| node.engine.exec(id, command);
+    assert_eq!(
+        exec(&two, &["cat", "/etc/resolv.conf"]),
+        "nameserver 192.0.2.53\nsearch a.b\noptions ndots:3\n"
+    );
+    assert_eq!(exec(&two, &["hostname"]).trim(), "given");
+    assert_eq!(exec(&two, &["wget", "-qO-", "http://127.0.0.1:8080/x"]), "hi\n");
+    assert!(exec(&two, &["ps"]).contains("httpd"), "one process namespace");
+    assert_eq!(exec(&two, &["id", "-u"]).trim(), "7");
+    let groups = exec(&two, &["id", "-G"]);
+    assert!(["8", "99", "98"].iter().all(|group| groups.split_whitespace().any(|g| g == *group)), "{groups}");
+    assert_eq!(exec(&two, &["cat", "/proc/sys/kernel/shm_rmid_forced"]).trim(), "1");
+    let status_of = exec(&two, &["grep", "-E", "CapEff|NoNewPrivs", "/proc/self/status"]);
+    assert!(status_of.contains("CapEff:\t0000000000000000"), "{status_of}");
+    assert_eq!(inspect(&node, &two, "{{.HostConfig.ReadonlyRootfs}}"), "true");
+    let limits = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpuQuota}}";
+    assert_eq!(inspect(&node, &one, limits), "33554432 33554432 20000");
+    let parent = inspect(&node, &one, "{{.HostConfig.CgroupParent}}");
+    assert!(parent.ends_with("/kubepods/burstable/poduid-shared"), "{parent}");
+    assert!(inspect(&node, &one, "{{.Name}}").starts_with("/k8s_one_shared_default_uid-shared_0"));
+    // The host's port leads to the pod.
+    node.wait("the host's port answers", async || {
+        let mut stream = tokio::net::TcpStream::connect("127.0.0.1:18086").await.ok()?;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /x HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut head = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.ok()?;
+        head.ends_with(b" 200").then_some(())
+    })
+    .await;
+    node.delete_pod(&shared, 1).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_does_not_exist_is_told_in_the_engines_words() {
+    let node = Node::start(Kind::Docker).await;
+    let mut c = shell("c", "");
+    c["command"] = json!(["/no/such"]);
+    let broken = pod("broken", json!({ "containers": [c], "restartPolicy": "Never" }));
+    node.run_pod(&broken).await;
+    let status = node
+        .until("broken", "it has ended", |s| container(s).state.is_some_and(|s| s.terminated.is_some()))
+        .await;
+    let end = container(&status).state.and_then(|state| state.terminated).expect("an end");
+    assert_eq!((end.exit_code, end.reason.as_deref()), (127, Some("ContainerCannotRun")));
+    let message = end.message.unwrap_or_default();
+    assert!(message.contains("/no/such"), "{message}");
+    node.delete_pod(&broken, 0).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_lie_where_the_kubelet_has_them_are_bounded_by_the_engine_and_their_end_is_the_last_word() {
+    let mut node = Node::start(Kind::Docker).await;
+    node.stop_edged().await;
+    node.settings.housekeeping = Housekeeping { log_max_size: 20_000, log_max_files: 2, ..unhurried() };
+    node.start_edged().await;
+    let mut c = shell("c", "for n in $(seq 1 1000); do echo line $n of a log; done; exit 4");
+    c["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    let talks = pod("talks", json!({ "containers": [c], "restartPolicy": "Never" }));
+    node.run_pod(&talks).await;
+    let status = node.until("talks", "it failed", |status| status.phase.as_deref() == Some("Failed")).await;
+    let end = container(&status).state.and_then(|state| state.terminated).expect("an end");
+    let message = end.message.unwrap_or_default();
+    assert_eq!(end.exit_code, 4);
+    assert!(message.ends_with("line 1000 of a log") && message.len() <= 2048, "{message}");
+    let place = node.settings.pod_logs.join("default_talks_uid-talks/c/0.log");
+    let real = std::fs::read_link(&place).expect("a link");
+    let files: Vec<PathBuf> = std::fs::read_dir(real.parent().expect("a folder"))
+        .expect("files")
+        .flatten()
+        .map(|file| file.path())
+        .filter(|path| path.to_string_lossy().contains("-json.log"))
+        .collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files.iter().all(|file| file.metadata().expect("a file").len() <= 21_000), "{files:?}");
+    node.delete_pod(&talks, 0).await;
+    assert!(!place.exists() && std::fs::read_link(&place).is_err(), "the link goes with the container");
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_hangs_leaves_no_process_behind() {
+    let node = Node::start(Kind::Docker).await;
+    let mut c = shell("c", SLEEP);
+    c["readinessProbe"] = json!({ "exec": { "command": ["/bin/sh", "-c", "sleep 7777 & sleep 7777"] },
+        "periodSeconds": 60, "timeoutSeconds": 1 });
+    let hangs = pod("hangs", json!({ "containers": [c] }));
+    node.run_pod(&hangs).await;
+    node.wait("the probe fails", async || {
+        node.events().await.iter().any(|event| event.1.contains("timed out after 1s")).then_some(())
+    })
+    .await;
+    let status = node.status("hangs").await.expect("a status");
+    node.wait("its processes are gone", async || {
+        (!node.exec(&status, &["ps"]).contains("sleep 7777")).then_some(())
+    })
+    .await;
+    node.delete_pod(&hangs, 1).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_on_the_hosts_namespaces_is_there() {
+    let node = Node::start(Kind::Docker).await;
+    let host = pod(
+        "host",
+        json!({ "containers": [shell("c", SLEEP)], "hostNetwork": true, "hostPID": true, "hostIPC": true }),
+    );
+    node.run_pod(&host).await;
+    let status = node.ready("host").await;
+    assert_eq!(status.pod_ip.as_deref(), Some("192.0.2.1"), "the node's address");
+    for space in ["net", "pid", "ipc", "uts"] {
+        let mine = std::fs::read_link(format!("/proc/self/ns/{space}")).expect("a namespace");
+        let pid = inspect(&node, id(&container(&status)), "{{.State.Pid}}");
+        let its = std::fs::read_link(format!("/proc/{pid}/ns/{space}")).expect("a namespace");
+        assert_eq!(mine, its, "{space}");
+    }
+    node.delete_pod(&host, 1).await;
+    node.leaves_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_comes_while_the_engine_is_away_starts_when_it_is_back() {
+    let mut node = Node::start(Kind::Docker).await;
+    node.engine.kill();
+    let waits = pod("waits", json!({ "containers": [shell("c", SLEEP)] }));
+    node.run_pod(&waits).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.engine.restart().await;
+    node.ready("waits").await;
+    node.delete_pod(&waits, 1).await;
+    node.leaves_nothing().await;
+}
