@@ -93,6 +93,10 @@ pub struct Settings {
     pub report_events: bool,
     /// Logs, images and evictions.
     pub housekeeping: Housekeeping,
+    /// The folder of static pods; none when there are to be none.
+    pub static_pods: Option<PathBuf>,
+    /// Time between two looks at it.
+    pub static_pods_every: Duration,
 }
 
 /// What keeps logs, images and pods from filling the machine.
@@ -185,6 +189,8 @@ impl Settings {
             parallel_pulls: 1,
             report_events: true,
             housekeeping: Housekeeping::default(),
+            static_pods: None,
+            static_pods_every: Duration::from_secs(20),
         }
     }
 
@@ -219,6 +225,9 @@ impl Settings {
         settings.parallel_pulls = if kubelet.serialize_image_pulls { 1 } else { 4 };
         settings.report_events = edged.report_event;
         settings.housekeeping = Housekeeping::from_config(kubelet)?;
+        settings.static_pods =
+            Some(kubelet.static_pod_path.clone()).filter(|path| !path.as_os_str().is_empty());
+        settings.static_pods_every = kubelet.file_check_frequency.get().max(Duration::from_secs(1));
         Ok(settings)
     }
 

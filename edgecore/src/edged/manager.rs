@@ -20,6 +20,7 @@ use super::node::RuntimeHealth;
 use super::pod::worker::{Desired, Worker};
 use super::pod::{policy, status};
 use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, labels};
+use super::static_pods::{self, StaticPods};
 use super::volumes;
 use crate::edgehub::Connection;
 use crate::metamanager::StoreError;
@@ -38,6 +39,7 @@ const UNKNOWN_LOOKS: u8 = 2;
 
 /// A worker and how to reach it.
 struct Entry {
+    pod: Arc<Pod>,
     desired: watch::Sender<Desired>,
     nudge: Arc<Notify>,
 }
@@ -45,6 +47,7 @@ struct Entry {
 /// The loop's state.
 pub(super) struct Manager {
     ctx: Arc<Context>,
+    static_pods: watch::Receiver<StaticPods>,
     workers: BTreeMap<String, Entry>,
     tasks: TaskSet,
     ended: (mpsc::Sender<String>, mpsc::Receiver<String>),
@@ -64,9 +67,15 @@ pub(super) struct Manager {
 
 impl Manager {
     /// Workers run on a child of `tasks`.
-    pub(super) fn new(ctx: Arc<Context>, tasks: &TaskSet, health: watch::Sender<RuntimeHealth>) -> Self {
+    pub(super) fn new(
+        ctx: Arc<Context>,
+        static_pods: watch::Receiver<StaticPods>,
+        tasks: &TaskSet,
+        health: watch::Sender<RuntimeHealth>,
+    ) -> Self {
         Self {
             ctx,
+            static_pods,
             workers: BTreeMap::new(),
             tasks: tasks.child("workers"),
             ended: mpsc::channel(64),
@@ -93,6 +102,7 @@ impl Manager {
         let mut pods = self.ctx.store.changes(ResourceKind::Pod);
         let mut rebuilds = self.ctx.store.rebuilds();
         let mut connection = self.ctx.connection.clone();
+        let mut static_pods = self.static_pods.clone();
         let (nudges, mut nudged) = mpsc::channel(1);
         let mut events = watch_runtime(&self.ctx, &self.tasks, nudges);
         self.trusted = self.is_filled().await?;
@@ -115,6 +125,7 @@ impl Manager {
                     changed.map_err(|_| StoreError::Closed)?;
                     self.take_up_pods().await?;
                 }
+                Ok(()) = static_pods.changed() => self.take_up_pods().await?,
                 changed = rebuilds.changed() => {
                     changed.map_err(|_| StoreError::Closed)?;
                     tracing::warn!("the object store was rebuilt: pods that it does not know are left alone until the cloud has filled it");
@@ -131,7 +142,10 @@ impl Manager {
                     looks = AFTER_EVENT.iter().map(|delay| now + *delay).collect();
                 }
                 Ok(()) = events.changed() => {}
-                Some(uid) = self.ended.1.recv() => self.drop_worker(&uid),
+                Some(uid) = self.ended.1.recv() => {
+                    self.drop_worker(&uid);
+                    self.take_up_pods().await?;
+                }
                 () = tokio::time::sleep_until(next) => {
                     looks.retain(|look| *look > next);
                     self.look().await;
@@ -179,6 +193,8 @@ impl Manager {
                 {
                     tracing::debug!("{key} is bound to another node");
                 }
+                // What it shows runs here already.
+                Ok(pod) if static_pods::is_mirror(&pod) => {}
                 Ok(pod) => {
                     if let Some(uid) = pod.metadata.uid.clone() {
                         wanted.insert(uid, Arc::new(pod));
@@ -187,6 +203,8 @@ impl Manager {
                 Err(error) => tracing::error!("{key} cannot be read as a Pod and is not run: {error}"),
             }
         }
+        let files = self.static_pods.borrow_and_update().clone();
+        wanted.extend(files.iter().map(|(uid, pod)| (uid.clone(), Arc::clone(pod))));
         for (uid, entry) in &self.workers {
             if !wanted.contains_key(uid) {
                 entry.desired.send_if_modified(|desired| {
@@ -209,16 +227,25 @@ impl Manager {
                         differs
                     });
                 }
+                // A file that was changed: its pod begins when the one before it has ended.
+                None if static_pods::is_static(&pod) && self.has_predecessor(&pod) => {}
                 None => self.add_worker(uid, Arc::clone(&pod), Desired::Present(pod)),
             }
         }
         Ok(())
     }
 
+    /// Whether a pod of this name, that is to end, is still there.
+    fn has_predecessor(&self, pod: &Pod) -> bool {
+        let name = |pod: &Pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone());
+        self.workers.values().any(|entry| name(&entry.pod) == name(pod))
+    }
+
     fn add_worker(&mut self, uid: String, pod: Arc<Pod>, desired: Desired) {
         let (sender, receiver) = watch::channel(desired);
         let nudge = Arc::new(Notify::new());
-        self.workers.insert(uid.clone(), Entry { desired: sender, nudge: Arc::clone(&nudge) });
+        let entry = Entry { pod: Arc::clone(&pod), desired: sender, nudge: Arc::clone(&nudge) };
+        self.workers.insert(uid.clone(), entry);
         let (ctx, ended) = (Arc::clone(&self.ctx), self.ended.0.clone());
         let name = format!("{}/{}", text(&pod.metadata.namespace), text(&pod.metadata.name));
         let span_name = name.clone();

@@ -19,6 +19,7 @@ pub mod objects;
 pub mod pod;
 pub mod probes;
 pub mod runtime;
+mod static_pods;
 pub mod volumes;
 
 use std::sync::Arc;
@@ -80,10 +81,11 @@ pub fn start_with(
     let ctx = Arc::new(Context::new(settings, runtime, store, connection));
     let (health, seen) = watch::channel(RuntimeHealth::Unknown);
     housekeeping::start(&ctx, tasks);
+    let static_pods = static_pods::start(&ctx, &ctx.settings, tasks);
     let workers = Arc::new(tasks.child("pods"));
     tasks.spawn("pods", Restart::on_failure(), move |token| {
         // Each run has workers of its own, which end with it: never two for one pod.
-        let manager = Manager::new(Arc::clone(&ctx), &workers, health.clone());
+        let manager = Manager::new(Arc::clone(&ctx), static_pods.clone(), &workers, health.clone());
         manager.run(token)
     });
     seen

@@ -54,6 +54,9 @@ pub enum FetchError {
     /// The cloud knows no such object.
     #[error("{0}")]
     NotFound(String),
+    /// It is there already.
+    #[error("{0}")]
+    Exists(String),
     /// This node may not have it.
     #[error("{0}")]
     Forbidden(String),
@@ -74,6 +77,11 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Something that cannot be sent at all.
+    pub(crate) fn shape(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> Self {
+        StoreError::shape(what, reason).into()
+    }
+
     pub(super) fn request(what: impl std::fmt::Display, error: RequestError) -> Self {
         match error {
             RequestError::Disconnected => Self::Disconnected(what.to_string()),

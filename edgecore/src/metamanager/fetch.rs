@@ -44,6 +44,7 @@ pub(super) async fn ask(handle: &Handle, message: Message, what: &str) -> Result
         let words = format!("{what}: {}", status.message);
         match status.reason.as_str() {
             "NotFound" => FetchError::NotFound(words),
+            "AlreadyExists" => FetchError::Exists(words),
             "Forbidden" => FetchError::Forbidden(words),
             _ => FetchError::Unavailable { what: what.to_owned(), reason: status.message.clone() },
         }

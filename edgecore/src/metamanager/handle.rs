@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Event, PodStatus};
-use proto::message::Message;
+use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::{ObjectKey, ResourceKind};
 use proto::session::{Held, Outcome};
 use serde_json::Value;
@@ -63,6 +63,20 @@ impl Handle {
     /// claims are asked from the cloud first, because nobody pushes them.
     pub async fn fetch(&self, key: &ObjectKey) -> Result<StoredObject, FetchError> {
         fetch::object(self, key).await
+    }
+
+    /// Asks the cloud to do something with an object, and waits for its answer.
+    ///
+    /// # Errors
+    /// What the cloud says against it, or that there is no answer.
+    pub async fn ask(
+        &self,
+        operation: Operation,
+        key: &ObjectKey,
+        content: Content,
+    ) -> Result<Value, FetchError> {
+        let route = Route::new(Source::Edged, Group::Meta, operation, key.clone().into());
+        fetch::ask(self, Message::new(route, content), &key.to_string()).await
     }
 
     /// A token as the request wants it: the one kept for this same request while it has a fifth of its life left,

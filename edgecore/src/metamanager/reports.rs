@@ -9,6 +9,9 @@ use crate::edgehub::RowKey;
 
 use super::StoreError;
 
+/// How uids begin that a node gives by itself, to pods that it has from a file: the API knows them by name only.
+pub const STATIC_UID: &str = "static-";
+
 /// What a row tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -158,7 +161,10 @@ fn pod_patch(uid: &str, mut status: Map<String, Value>) -> Value {
             list.push(json!({"$patch": "replace"}));
         }
     }
-    json!({"metadata": {"uid": uid}, "status": status})
+    match uid.starts_with(STATIC_UID) {
+        true => json!({"status": status}),
+        false => json!({"metadata": {"uid": uid}, "status": status}),
+    }
 }
 
 #[cfg(test)]

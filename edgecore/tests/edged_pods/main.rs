@@ -5,6 +5,7 @@ mod housekeeping;
 mod node;
 mod on_docker;
 mod probes;
+mod static_pods;
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::node::Amount;
 use crate::edged::pod::policy;
+use crate::edged::static_pods::is_static;
 
 /// A resource counts as short for this long after it was last seen short (`evictionPressureTransitionPeriod`): what was freed by
 /// evicting a pod is not to be given to the same pod again.
@@ -166,7 +167,7 @@ impl Evictor {
 
 /// Whether a pod is one that the system itself needs.
 pub(in crate::edged) fn is_critical(pod: &Pod) -> bool {
-    policy::spec(pod).priority.is_some_and(|priority| priority >= CRITICAL)
+    is_static(pod) || policy::spec(pod).priority.is_some_and(|priority| priority >= CRITICAL)
 }
 
 /// Who goes first: who uses more than it asked for, then who matters least, then who is furthest above.
