@@ -21,6 +21,8 @@ lock=/run/skerry-demo.lock
 subnet=10.88.77.0/24
 socket=$demo/containerd.sock
 kubeconfig=/etc/kubeedge/admin.conf
+# A laptop's disk may be fuller than that of a machine which is to run pods for years.
+enough='{memory.available:50Mi,nodefs.available:1%,nodefs.inodesFree:1%,imagefs.available:1%,imagefs.inodesFree:1%}'
 begun=$EPOCHREALTIME
 
 say() {
@@ -262,6 +264,8 @@ join_args() {
     --remote-runtime-endpoint="unix://$socket" --timeout 30 \
     --set "modules.edged.rootDirectory=$demo/kubelet" \
     --set "modules.edged.tailoredKubeletConfig.podLogsDir=$demo/pod-logs" \
+    --set "modules.edged.tailoredKubeletConfig.staticPodPath=$demo/manifests" \
+    --set "modules.edged.tailoredKubeletConfig.evictionHard=$enough" \
     --set "modules.edged.tailoredKubeletConfig.cgroupRoot=/skerry-demo"
 }
 

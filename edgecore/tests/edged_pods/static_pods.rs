@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::engine::{Engine, Kind};
 use super::node::{Node, SLEEP, shell};
 
 fn manifest(color: &str) -> String {
@@ -14,13 +15,18 @@ fn manifest(color: &str) -> String {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web" }, "spec": spec }).to_string()
 }
 
+fn ctr(node: &Node, args: &[&str]) -> String {
+    let Engine::Containerd(containerd) = &node.engine else { panic!("the test runs on containerd") };
+    containerd.ctr(args).expect("ctr")
+}
+
 /// Environment and number of the containers that run.
 fn runs(node: &Node) -> Vec<String> {
-    let tasks = node.containerd.ctr(&["tasks", "ls"]).expect("ctr");
+    let tasks = ctr(node, &["tasks", "ls"]);
     let running = tasks.lines().skip(1).filter(|line| line.contains("RUNNING"));
     let colors = running.filter_map(|line| {
         let id = line.split_whitespace().next()?;
-        let spec = node.containerd.ctr(&["containers", "info", id]).expect("ctr");
+        let spec = ctr(node, &["containers", "info", id]);
         let from = spec.find("COLOR=")? + "COLOR=".len();
         spec[from..].split('"').next().map(str::to_owned)
     });
@@ -29,12 +35,12 @@ fn runs(node: &Node) -> Vec<String> {
 
 /// Ids of what runs, sandboxes included.
 fn tasks(node: &Node) -> BTreeSet<String> {
-    node.containerd.ctr(&["tasks", "ls", "-q"]).expect("ctr").lines().map(str::to_owned).collect()
+    node.engine.running().into_iter().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_from_a_file_runs_follows_the_file_and_ends_with_it() {
-    let mut node = Node::start().await;
+    let mut node = Node::start(Kind::Containerd).await;
     let dir = node.settings.root.with_file_name("manifests");
     std::fs::create_dir_all(&dir).expect("a folder");
     node.stop_edged().await;
@@ -64,10 +70,7 @@ async fn a_pod_from_a_file_runs_follows_the_file_and_ends_with_it() {
     assert_eq!(tasks(&node), before, "adopted");
 
     std::fs::remove_file(dir.join("web.yaml")).expect("a file");
-    node.wait("it has ended", async || {
-        node.containerd.ctr(&["containers", "ls", "-q"]).expect("ctr").trim().is_empty().then_some(())
-    })
-    .await;
+    node.wait("it has ended", async || node.engine.containers().is_empty().then_some(())).await;
     node.wait("its directory is gone", async || {
         let left = std::fs::read_dir(node.settings.root.join("pods")).into_iter().flatten().count();
         (left == 0).then_some(())

@@ -152,6 +152,11 @@ impl Stack {
                         "readOnlyPort": self.health_port,
                         "podLogsDir": edge.join("logs"),
                         "staticPodPath": edge.join("manifests"),
+                        // The disk of the machine that runs the tests is not their concern.
+                        "evictionHard": {
+                            "memory.available": "0", "nodefs.available": "0", "nodefs.inodesFree": "0",
+                            "imagefs.available": "0", "imagefs.inodesFree": "0",
+                        },
                     },
                 },
                 "edgeHub": {
