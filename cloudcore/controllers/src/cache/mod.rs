@@ -42,7 +42,7 @@ impl<K> Cached for K where
 {
 }
 
-/// All objects of a kind as the watch last told. Without managed fields and kubectl's last applied configuration: an object from
+/// All objects of a kind as the watch last told, without what controllers never look at ([`slim`]): an object from
 /// here must never be sent back whole; change objects with patches.
 pub(crate) struct Cache<K: Cached> {
     store: Store<K>,
