@@ -62,6 +62,10 @@ async fn a_log_that_grows_is_turned_over_packed_and_bounded_while_the_container_
         (log != size).then_some(())
     })
     .await;
+    // As if the agent had been killed after it moved the file and before it told the runtime.
+    let log = logs_of(&node, "talks").remove(0);
+    std::fs::rename(&log, log.with_extension("log.20260101-000000")).expect("moved");
+    node.wait("it writes on where its log should be", async || log.exists().then_some(())).await;
     assert_eq!(container(&node.status("talks").await.expect("a status")).restart_count, 0);
     node.delete_pod(&pod, 0).await;
     node.leaves_nothing().await;

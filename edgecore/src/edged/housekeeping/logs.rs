@@ -48,7 +48,10 @@ async fn look(ctx: &Context, container: &Container) -> Result<(), LogError> {
     let broken = |source| LogError::File { path: path.clone(), source };
     let meta = match tokio::fs::symlink_metadata(&path).await {
         Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Killed between moving it and telling the runtime, which still writes into the one that was moved.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(ctx.runtime.reopen_log(&container.id).await?);
+        }
         Err(error) => return Err(broken(error)),
     };
     let limits = &ctx.settings.housekeeping;
