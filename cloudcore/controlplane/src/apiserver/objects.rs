@@ -189,11 +189,12 @@ impl Api {
             if how.dry_run {
                 return Ok(Shown::Loose(new));
             }
-            let mut stored = new.clone();
-            resource.to_stored(&mut stored);
             let written = if is_finished(&new) {
-                self.finish(target, current.revision, stored).await.map(|()| Shown::Loose(new))
+                // One write: the server may be stopped after any, and nothing would come back for what is left without a finalizer.
+                self.store.delete(target.id(), current.revision).await.map(|_| Shown::Loose(new))
             } else {
+                let mut stored = new;
+                resource.to_stored(&mut stored);
                 self.store.update(target.id(), current.revision, stored).await.map(Shown::Stored)
             };
             match written {
@@ -203,16 +204,6 @@ impl Api {
             }
         }
         Err(Status::modified(group, plural, name))
-    }
-
-    /// The last finalizer is gone: watchers see the object without it disappear.
-    async fn finish(&self, target: &Target, revision: u64, last: Value) -> Result<(), WriteError> {
-        let updated = self.store.update(target.id(), revision, last).await?;
-        match self.store.delete(target.id(), updated.revision).await {
-            // Somebody else saw the same and was faster.
-            Ok(_) | Err(WriteError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Deletes an object, or begins to.
