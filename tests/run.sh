@@ -25,6 +25,7 @@ install_packages() {
   command -v containerd > /dev/null || missing+=(containerd)
   command -v dockerd > /dev/null || [[ -x /usr/sbin/dockerd ]] || missing+=(docker.io)
   command -v runc > /dev/null || missing+=(runc)
+  command -v docker-registry > /dev/null || missing+=(docker-registry)
   [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing+=(containernetworking-plugins)
   [[ -x /bin/busybox ]] || missing+=(busybox-static)
   command -v mosquitto > /dev/null || [[ -x /usr/sbin/mosquitto ]] || missing+=(mosquitto)

@@ -79,6 +79,16 @@ impl Containerd {
         Ok(fs::remove_file(archive)?)
     }
 
+    /// Pushes an image that is here to its registry, and forgets it here.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn push(&self, name: &str, user: &str, password: &str) -> Result<()> {
+        let login = format!("{user}:{password}");
+        self.ctr(&["images", "push", "--plain-http", "--user", &login, name])?;
+        self.ctr(&["images", "rm", "--sync", name]).map(drop)
+    }
+
     /// Runs `ctr` against this containerd in CRI's namespace and returns what it prints.
     ///
     /// # Errors
@@ -111,6 +121,11 @@ impl Containerd {
     pub async fn restart(&mut self) -> Result<()> {
         self.daemon.restart()?;
         self.answers().await
+    }
+
+    /// The process.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
     }
 
     /// The end of containerd's log, for messages of failed tests.

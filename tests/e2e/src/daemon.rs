@@ -99,6 +99,27 @@ impl Daemon {
         }
     }
 
+    /// SIGSTOP: it keeps what it has and answers nobody.
+    ///
+    /// # Errors
+    /// When the process does not run.
+    pub fn hang(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT: it goes on after [`Daemon::hang`].
+    ///
+    /// # Errors
+    /// When the process does not run.
+    pub fn wake(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().context("the process does not run")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal}"))
+    }
+
     /// SIGTERM, then waits up to `limit` for the end.
     ///
     /// # Errors

@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::json;
 
 use crate::{
     Daemon,
@@ -107,6 +109,23 @@ impl Docker {
         Ok(fs::remove_file(archive)?)
     }
 
+    /// Pushes an image that is here to its registry, and forgets it here.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn push(&self, name: &str, user: &str, password: &str) -> Result<()> {
+        let registry = name.split('/').next().unwrap_or_default();
+        let login = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let client = self.dir.join("client");
+        fs::create_dir_all(&client)?;
+        fs::write(
+            client.join("config.json"),
+            json!({ "auths": { registry: { "auth": login } } }).to_string(),
+        )?;
+        self.docker(&["--config", &client.to_string_lossy(), "push", name])?;
+        self.docker(&["rmi", name]).map(drop)
+    }
+
     /// Runs `docker` against this engine and returns what it prints.
     ///
     /// # Errors
@@ -135,6 +154,11 @@ impl Docker {
         fs::remove_file(self.dir.join("docker.pid")).ok();
         self.daemon.restart()?;
         self.answers().await
+    }
+
+    /// The process.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
     }
 
     /// The end of dockerd's log, for messages of failed tests.

@@ -2,7 +2,7 @@
 //!
 //! Owns: temporary installations ([`Stack`]) of `cloudcore` and `edgecore` that share nothing with the host
 //! they run on, a private container runtime ([`Containerd`], [`Docker`]) with images of its own, a link between them that can
-//! be cut ([`Link`]), sensors ([`Sensor`]), and waiting with a bound ([`eventually`]).
+//! be cut ([`Link`]), an image registry with a password ([`Registry`]), sensors ([`Sensor`]), and waiting with a bound ([`eventually`]).
 //! Used by the crates `faults`, `bench`, `promise` and by the tests of this crate.
 
 pub mod containerd;
@@ -12,6 +12,7 @@ mod docker;
 pub mod image;
 mod link;
 pub mod pod;
+pub mod registry;
 mod sensor;
 mod stack;
 mod wait;
@@ -20,6 +21,7 @@ pub use containerd::Containerd;
 pub use daemon::{Daemon, binary};
 pub use docker::Docker;
 pub use link::{Fault, Link};
+pub use registry::Registry;
 pub use sensor::Sensor;
 pub use stack::{EdgeOptions, Stack, StackOptions};
 pub use wait::eventually;

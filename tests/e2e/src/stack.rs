@@ -319,7 +319,7 @@ fn overlay(base: &mut Value, patch: &Value) {
 }
 
 /// Ports of loopback that were free a moment ago and that this process has not handed out before.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     static HANDED_OUT: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let mut ports = [0; N];
     let mut held = Vec::new();
