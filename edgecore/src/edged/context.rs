@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::admission::{Admission, Capacity};
 use super::cgroups;
 use super::config::Settings;
 use super::downward::Facts;
@@ -34,6 +35,8 @@ pub struct Context {
     /// What the machine is short of.
     pub(crate) pressure: watch::Sender<Pressure>,
     pub(crate) evictions: Evictions,
+    /// What the pods that have begun hold.
+    pub(crate) admission: Admission,
 }
 
 impl Context {
@@ -53,11 +56,17 @@ impl Context {
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
             pressure: watch::Sender::new(Pressure::default()),
             evictions: Evictions::default(),
+            admission: Admission::default(),
             settings,
             runtime,
             store,
             connection,
         }
+    }
+
+    /// What the machine has for pods.
+    pub(crate) fn capacity(&self) -> Capacity {
+        Capacity { cpu_milli: self.host.cpus.saturating_mul(1000), memory: self.host.memory }
     }
 
     /// What a pod with these addresses may learn about itself.

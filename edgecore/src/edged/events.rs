@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::pod::members::{self, Role};
 use crate::metamanager;
 
 /// Events remembered for merging.
@@ -172,8 +173,8 @@ impl Recorder {
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {
-    let init = super::pod::policy::inits(pod).iter().any(|init| init.name == container);
-    format!("spec.{}{{{container}}}", if init { "initContainers" } else { "containers" })
+    let role = members::find(pod, container).map_or(Role::Main, |(role, _)| role);
+    format!("spec.{}{{{container}}}", role.field())
 }
 
 fn cut(message: &str) -> String {

@@ -45,7 +45,9 @@ impl PullPolicy {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// `InvalidImageName`
-    #[error("Failed to apply default image tag {0:?}: couldn't parse image name: invalid reference format")]
+    #[error(
+        "Failed to apply default image tag {0:?}: couldn't parse image name {0:?}: invalid reference format"
+    )]
     Name(String),
     /// `ErrImageNeverPull`
     #[error("Container image {0:?} is not present with pull policy of Never")]
@@ -253,7 +255,7 @@ fn credentials(pod: &Pod, objects: &Objects, image: &str) -> Vec<AuthConfig> {
         match auths {
             Ok(auths) => {
                 let fitting = auths.into_iter().filter(|(registry, _)| fits(registry, image));
-                all.extend(fitting.map(|(registry, entry)| entry.into_auth(registry)));
+                all.extend(fitting.map(|(_, entry)| entry.into_auth()));
             }
             Err(error) => {
                 tracing::warn!(secret = reference.name, "the pull secret is not a docker config: {error}")
@@ -284,13 +286,14 @@ fn fits(registry: &str, image: &str) -> bool {
 }
 
 impl Entry {
-    fn into_auth(self, registry: String) -> AuthConfig {
+    /// Without the address: containerd takes it for a URL and refuses what users write there; the kubelet sends none.
+    fn into_auth(self) -> AuthConfig {
         let decoded = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
             Some((user, password)) => (user.to_owned(), password.to_owned()),
             None => (self.username, self.password),
         };
-        AuthConfig { username, password, server_address: registry, ..AuthConfig::default() }
+        AuthConfig { username, password, ..AuthConfig::default() }
     }
 }
 

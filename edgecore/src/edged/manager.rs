@@ -23,7 +23,7 @@ use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, l
 use super::static_pods::{self, StaticPods};
 use super::volumes;
 use crate::edgehub::Connection;
-use crate::metamanager::StoreError;
+use crate::metamanager::{STATIC_UID, StoreError};
 
 /// Between looks when the runtime sends events, and when it does not.
 const RELIST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
@@ -106,6 +106,7 @@ impl Manager {
         let (nudges, mut nudged) = mpsc::channel(1);
         let mut events = watch_runtime(&self.ctx, &self.tasks, nudges);
         self.trusted = self.is_filled().await?;
+        self.keep_what_pods_hold().await?;
         self.take_up_pods().await?;
         let mut looks: Vec<Instant> = vec![Instant::now()];
         let mut had_events = false;
@@ -160,6 +161,21 @@ impl Manager {
         let node = proto::resource::ObjectKey::node(&self.ctx.settings.node_name);
         let store = &self.ctx.store;
         Ok(store.get(&node).await?.is_some() || !store.list(&ResourceKind::Pod).await?.is_empty())
+    }
+
+    /// Before any pod begins, so that none is given what another has had since before a restart.
+    async fn keep_what_pods_hold(&self) -> Result<(), StoreError> {
+        for object in self.ctx.store.list(&ResourceKind::Pod).await? {
+            let Ok(pod) = serde_json::from_value::<Pod>(object.object) else { continue };
+            let meta = &pod.metadata;
+            let own = text(&policy::spec(&pod).node_name) == self.ctx.settings.node_name;
+            let told = self.ctx.store.pod_status(text(&meta.namespace), text(&meta.name), text(&meta.uid));
+            let phase = told.await?.and_then(|status| status.phase);
+            if own && phase.is_some_and(|phase| !matches!(phase.as_str(), "Succeeded" | "Failed")) {
+                self.ctx.admission.keep(&pod);
+            }
+        }
+        Ok(())
     }
 
     fn note_connection(&mut self, connection: Connection) {
@@ -235,10 +251,11 @@ impl Manager {
         Ok(())
     }
 
-    /// Whether a pod of this name, that is to end, is still there.
+    /// Whether a static pod of this name, that is to end, is still there. Pods of the API do not count: theirs are other pods.
     fn has_predecessor(&self, pod: &Pod) -> bool {
         let name = |pod: &Pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone());
-        self.workers.values().any(|entry| name(&entry.pod) == name(pod))
+        let mut statics = self.workers.iter().filter(|(uid, _)| uid.starts_with(STATIC_UID));
+        statics.any(|(_, entry)| name(&entry.pod) == name(pod))
     }
 
     fn add_worker(&mut self, uid: String, pod: Arc<Pod>, desired: Desired) {
@@ -268,6 +285,7 @@ impl Manager {
 
     fn drop_worker(&mut self, uid: &str) {
         let Some(entry) = self.workers.remove(uid) else { return };
+        self.ctx.admission.release(uid);
         let desired = entry.desired.borrow().clone();
         // The object came back between the worker's end and now.
         if let Desired::Present(pod) = desired {

@@ -3,6 +3,7 @@
 //! May call: metamanager (objects, durable reports), edgehub (registration and lease only). Called by the binary, once.
 //! Pods come from the store and statuses go to the store, so all of it works the same with and without the cloud.
 
+pub mod admission;
 pub mod cgroups;
 pub mod config;
 pub mod context;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, ServiceAccountTokenProjection};
 
-use super::pod::policy;
+use super::pod::{members, policy};
 
 /// Names that a pod refers to, in its own namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl References {
     pub fn of(pod: &Pod) -> Self {
         let mut refs = Self::default();
         let spec = policy::spec(pod);
-        for container in policy::inits(pod).iter().chain(&spec.containers) {
+        for container in policy::inits(pod).iter().chain(&spec.containers).chain(&members::ephemerals(pod)) {
             refs.environment(container);
         }
         for secret in spec.image_pull_secrets.iter().flatten() {

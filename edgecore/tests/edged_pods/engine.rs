@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use e2e::{Containerd, Docker};
+use e2e::{Containerd, Daemon, Docker};
 
 /// Which runtime a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,15 @@ impl Engine {
         .expect("an image");
     }
 
+    /// Pushes an image to its registry, and forgets it here.
+    pub(crate) fn push_image(&self, name: &str, user: &str, password: &str) {
+        match self {
+            Self::Containerd(containerd) => containerd.push(name, user, password),
+            Self::Docker(docker) => docker.push(name, user, password),
+        }
+        .expect("pushed");
+    }
+
     /// Names of the images that are there, one a line.
     pub(crate) fn images(&self) -> String {
         match self {
@@ -126,6 +135,23 @@ impl Engine {
         match self {
             Self::Containerd(containerd) => containerd.kill(),
             Self::Docker(docker) => docker.kill(),
+        }
+    }
+
+    /// The runtime stops answering, its socket stays.
+    pub(crate) fn hang(&self) {
+        self.daemon().hang().expect("stopped");
+    }
+
+    /// It goes on.
+    pub(crate) fn wake(&self) {
+        self.daemon().wake().expect("continued");
+    }
+
+    fn daemon(&self) -> &Daemon {
+        match self {
+            Self::Containerd(containerd) => containerd.daemon(),
+            Self::Docker(docker) => docker.daemon(),
         }
     }
 

@@ -14,6 +14,8 @@ use super::node::{Node, SLEEP, container, is_ready, pod, shell, unhurried};
 on_every_runtime!(
     images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay,
     a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new_one,
+    a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_that_it_broke,
+    a_volume_in_memory_is_as_large_as_it_may_be_and_not_larger,
 );
 
 const SOON: Duration = Duration::from_millis(200);
@@ -160,5 +162,84 @@ async fn a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new
     for pod in [&critical, &modest, &late] {
         node.delete_pod(pod, 1).await;
     }
+    node.leaves_nothing().await;
+}
+
+async fn a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_that_it_broke(runtime: Kind) {
+    let node = node(runtime, Housekeeping { look_every: SOON, ..unhurried() }).await;
+    let fill = |path: &str| format!("head -c 3000000 /dev/zero > {path}; {SLEEP}");
+    let limited = |script: &str, limit: &str| {
+        let mut c = shell("c", script);
+        c["resources"] = json!({ "limits": { "ephemeral-storage": limit } });
+        c
+    };
+    let mut into_volume = shell("c", &fill("/v/f"));
+    into_volume["volumeMounts"] = json!([{ "name": "v", "mountPath": "/v" }]);
+    let into_free_volume = {
+        let mut c = limited(&fill("/v/f"), "1Mi");
+        c["volumeMounts"] = json!([{ "name": "v", "mountPath": "/v" }]);
+        c
+    };
+    let mut idle = limited(SLEEP, "20Mi");
+    idle["name"] = "d".into();
+    let volume = |source: serde_json::Value| json!([{ "name": "v", "emptyDir": source }]);
+    let cases = [
+        (
+            pod(
+                "volume",
+                json!({ "containers": [into_volume], "volumes": volume(json!({ "sizeLimit": "1Mi" })) }),
+            ),
+            "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ",
+        ),
+        (
+            pod("root", json!({ "containers": [limited(&fill("/f"), "1Mi"), idle] })),
+            "Container c exceeded its local ephemeral storage limit \"1Mi\". ",
+        ),
+        (
+            pod("all", json!({ "containers": [into_free_volume], "volumes": volume(json!({})) })),
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
+        ),
+    ];
+    let modest = pod("modest", json!({ "containers": [limited(&fill("/f"), "20Mi")] }));
+    node.run_pod(&modest).await;
+    for (pod, words) in &cases {
+        node.run_pod(pod).await;
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        let gone = node.until(name, words, |status| status.phase.as_deref() == Some("Failed")).await;
+        assert_eq!((gone.reason.as_deref(), gone.message.as_deref()), (Some("Evicted"), Some(*words)));
+        let events = node.events().await;
+        assert!(events.iter().any(|event| event.0 == "Evicted" && event.1 == *words), "{events:#?}");
+    }
+    let status = node.ready("modest").await;
+    assert_eq!(container(&status).restart_count, 0);
+    for pod in cases.iter().map(|case| &case.0).chain([&modest]) {
+        node.delete_pod(pod, 1).await;
+    }
+    node.leaves_nothing().await;
+}
+
+async fn a_volume_in_memory_is_as_large_as_it_may_be_and_not_larger(runtime: Kind) {
+    let node = Node::start(runtime).await;
+    let mut c = shell("c", SLEEP);
+    c["resources"] = json!({ "limits": { "memory": "32Mi" } });
+    c["volumeMounts"] =
+        json!([{ "name": "small", "mountPath": "/small" }, { "name": "free", "mountPath": "/free" }]);
+    let volumes = json!([
+        { "name": "small", "emptyDir": { "medium": "Memory", "sizeLimit": "2Mi" } },
+        { "name": "free", "emptyDir": { "medium": "Memory" } },
+    ]);
+    let pod = pod("memory", json!({ "containers": [c], "volumes": volumes }));
+    node.run_pod(&pod).await;
+    let status = node.ready("memory").await;
+    let kib = |path: &str| {
+        let text = node.exec(&status, &["stat", "-f", "-c", "%b %S", path]);
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        numbers.iter().product::<u64>() / 1024
+    };
+    assert_eq!((kib("/small"), kib("/free")), (2048, 32 * 1024), "its limit, or the pod's");
+    let full =
+        node.exec(&status, &["sh", "-c", "head -c 3000000 /dev/zero > /small/f 2> /dev/null || echo full"]);
+    assert_eq!(full.trim(), "full");
+    node.delete_pod(&pod, 1).await;
     node.leaves_nothing().await;
 }

@@ -1,10 +1,13 @@
 //! edged on real container runtimes, without any cloud: the test pushes objects into the store and reads what edged reports.
 
 mod engine;
+mod ephemeral;
 mod housekeeping;
+mod mistakes;
 mod node;
 mod on_docker;
 mod probes;
+mod pulls;
 mod static_pods;
 
 use std::time::Duration;

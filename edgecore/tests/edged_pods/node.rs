@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::engine::{Engine, Kind};
 use edgecore::edged;
 use edgecore::edged::config::{Housekeeping, Settings};
+use edgecore::edged::node::RuntimeHealth;
 use edgecore::edgehub::{self, Outbox};
 use edgecore::metamanager::{self, Handle};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
@@ -19,11 +20,14 @@ use proto::session::Outcome;
 use serde_json::{Value, json};
 use tasks::TaskSet;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) store: Handle,
+    /// How the runtime is, as the node's status tells it.
+    pub(crate) health: watch::Receiver<RuntimeHealth>,
     tasks: Option<TaskSet>,
     _link: edgehub::Link,
     dir: TempDir,
@@ -71,8 +75,8 @@ impl Node {
         settings.cgroup_root = engine.cgroup_root();
         settings.pause_image = e2e::image::PAUSE.into();
         settings.housekeeping = unhurried();
-        let (store, link, tasks) = run(&settings, dir.path()).await;
-        Self { engine, settings, store, tasks: Some(tasks), _link: link, dir }
+        let (store, link, tasks, health) = run(&settings, dir.path()).await;
+        Self { engine, settings, store, health, tasks: Some(tasks), _link: link, dir }
     }
 
     /// Stops edged as a restart of edgecore does.
@@ -83,8 +87,8 @@ impl Node {
     }
 
     pub(crate) async fn start_edged(&mut self) {
-        let (store, link, tasks) = run(&self.settings, self.dir.path()).await;
-        (self.store, self._link, self.tasks) = (store, link, Some(tasks));
+        let (store, link, tasks, health) = run(&self.settings, self.dir.path()).await;
+        (self.store, self._link, self.tasks, self.health) = (store, link, Some(tasks), health);
     }
 
     /// Stops edged and checks that nothing of it or of its pods is left.
@@ -121,8 +125,12 @@ impl Node {
     }
 
     pub(crate) async fn secret(&self, name: &str, data: Value) {
+        self.secret_at(name, 1, data).await;
+    }
+
+    pub(crate) async fn secret_at(&self, name: &str, version: u32, data: Value) {
         let object = json!({ "apiVersion": "v1", "kind": "Secret", "data": data, "metadata": {
-            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "1" } });
+            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": version.to_string() } });
         self.push(Operation::Update, "secret", &object).await;
     }
 
@@ -224,15 +232,19 @@ impl Node {
     }
 }
 
-async fn run(settings: &Settings, dir: &Path) -> (Handle, edgehub::Link, TaskSet) {
+async fn run(
+    settings: &Settings,
+    dir: &Path,
+) -> (Handle, edgehub::Link, TaskSet, watch::Receiver<RuntimeHealth>) {
     let tasks = TaskSet::new("test");
     let (hub, link) = edgehub::channel();
     let store =
         metamanager::open(metamanager::Settings::new(dir.join("edgecore.db"), "edge1"), hub.clone(), &tasks)
             .await
             .expect("the store opens");
-    edged::start(settings.clone(), store.clone(), hub.connection(), &tasks).expect("edged starts");
-    (store, link, tasks)
+    let health =
+        edged::start(settings.clone(), store.clone(), hub.connection(), &tasks).expect("edged starts");
+    (store, link, tasks, health)
 }
 
 fn pod_cgroups(root: &Path) -> Vec<PathBuf> {

@@ -10,6 +10,7 @@ on_every_runtime!(
     readiness_follows_the_answers_and_no_container_is_touched,
     a_container_that_fails_its_liveness_probe_is_started_anew,
     nothing_else_is_asked_before_the_startup_probe_succeeds,
+    a_container_that_ends_well_when_it_is_killed_for_a_failed_probe_is_started_anew,
     a_probe_that_hangs_is_a_failure,
     hooks_run_after_the_start_and_before_the_end,
 );
@@ -173,5 +174,33 @@ async fn hooks_run_after_the_start_and_before_the_end(runtime: Kind) {
     node.ready("refuses").await;
     node.delete_pod(&fails, 2).await;
     said(&node, "FailedPreStopHook", "PreStopHook failed").await;
+    node.leaves_nothing().await;
+}
+
+async fn a_container_that_ends_well_when_it_is_killed_for_a_failed_probe_is_started_anew(runtime: Kind) {
+    let mut node = Node::start(runtime).await;
+    let probe = json!({ "exec": { "command": ["/bin/sh", "-c", "[ ! -e /tmp/ill ]"] }, "periodSeconds": 1,
+        "failureThreshold": 1 });
+    let c = with(shell("c", SLEEP), "livenessProbe", probe);
+    let pod = pod("well", json!({ "containers": [c], "restartPolicy": "OnFailure" }));
+    node.run_pod(&pod).await;
+    for restarts in 1..=2 {
+        let status = node.ready("well").await;
+        node.exec(&status, &["touch", "/tmp/ill"]);
+        if restarts == 2 {
+            // Also when the agent is started anew while the container waits.
+            node.until("well", "it waits", |s| waits_for(s) == "CrashLoopBackOff").await;
+            node.stop_edged().await;
+            node.start_edged().await;
+        }
+        let status = node
+            .until("well", "it runs again", |s| container(s).restart_count == restarts && is_ready(s))
+            .await;
+        let last = container(&status).last_state.and_then(|state| state.terminated).expect("its end");
+        assert_eq!((last.exit_code, last.reason.as_deref()), (0, Some("Completed")));
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+    }
+    said(&node, "Killing", "Container c failed liveness probe, will be restarted").await;
+    node.delete_pod(&pod, 1).await;
     node.leaves_nothing().await;
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::pressure::{Levels, Pressure, Signal, Threshold};
-use super::usage;
+use super::{storage, usage};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::node::Amount;
@@ -24,6 +24,8 @@ use crate::edged::static_pods::is_static;
 const TRANSITION: Duration = Duration::from_secs(5 * 60);
 /// Pods that the system itself needs (`system-cluster-critical`) are never evicted.
 const CRITICAL: i32 = 2_000_000_000;
+/// At most one part in so many of the time goes into measuring what pods keep on disk.
+const MEASURE_SHARE: u32 = 20;
 /// Pods that were told to go and are gone need not be remembered for ever.
 const REMEMBERED: usize = 1024;
 
@@ -74,11 +76,13 @@ pub(super) struct Evictor {
     ctx: Arc<Context>,
     short: BTreeMap<Signal, Instant>,
     images: Option<PathBuf>,
+    /// Pods are not measured again before.
+    rests: Instant,
 }
 
 impl Evictor {
     pub(super) fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx, short: BTreeMap::new(), images: None }
+        Self { ctx, short: BTreeMap::new(), images: None, rests: Instant::now() }
     }
 
     pub(super) async fn run(&mut self, period: Duration) {
@@ -111,6 +115,9 @@ impl Evictor {
             *known = pressure;
             differs
         });
+        if self.evict_excessive().await {
+            return;
+        }
         if let Some((threshold, amount)) = crossed.first() {
             let words = format!("Attempting to reclaim {}", threshold.signal.resource());
             self.ctx.events.node(Severity::Warning, "EvictionThresholdMet", &words).await;
@@ -118,15 +125,44 @@ impl Evictor {
         }
     }
 
-    async fn evict_one(&self, threshold: &Threshold, amount: Amount) {
-        let Ok(stored) = self.ctx.store.list(&ResourceKind::Pod).await else { return };
-        let pods: Vec<Arc<Pod>> = stored
+    /// Lets pods go that keep more on disk than they may; true when there are such.
+    async fn evict_excessive(&mut self) -> bool {
+        let begun = Instant::now();
+        if begun < self.rests {
+            return false;
+        }
+        let layers = self.images.as_deref().is_none_or(|images| same_disk(&self.ctx.settings.root, images));
+        let mut any = false;
+        for pod in self.pods().await {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            if is_critical(&pod) || self.ctx.evictions.of(&uid).is_some() {
+                continue;
+            }
+            if let Some(message) = storage::excess(&self.ctx, &pod, layers).await {
+                self.ctx.events.pod(&pod, None, Severity::Warning, "Evicted", &message).await;
+                self.ctx.evictions.order(&uid, message);
+                any = true;
+            }
+        }
+        // Measuring large volumes may take a small machine a while; it is to have other things to do.
+        self.rests = Instant::now() + begun.elapsed() * MEASURE_SHARE;
+        any
+    }
+
+    /// Pods in the store that are to run here.
+    async fn pods(&self) -> Vec<Arc<Pod>> {
+        let stored = self.ctx.store.list(&ResourceKind::Pod).await.unwrap_or_default();
+        stored
             .into_iter()
             .filter_map(|object| serde_json::from_value(object.object).ok().map(Arc::new))
             .filter(|pod: &Arc<Pod>| {
                 policy::spec(pod).node_name.as_deref() == Some(self.ctx.settings.node_name.as_str())
             })
-            .collect();
+            .collect()
+    }
+
+    async fn evict_one(&self, threshold: &Threshold, amount: Amount) {
+        let pods = self.pods().await;
         let runs = self.running().await;
         let ctx = Arc::clone(&self.ctx);
         let signal = threshold.signal;
@@ -168,6 +204,13 @@ impl Evictor {
 /// Whether a pod is one that the system itself needs.
 pub(in crate::edged) fn is_critical(pod: &Pod) -> bool {
     is_static(pod) || policy::spec(pod).priority.is_some_and(|priority| priority >= CRITICAL)
+}
+
+/// Whether two directories lie on one file system; what is not known counts as one.
+fn same_disk(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    device(one).zip(device(other)).is_none_or(|(one, other)| one == other)
 }
 
 /// Who goes first: who uses more than it asked for, then who matters least, then who is furthest above.

@@ -8,6 +8,7 @@ mod eviction;
 mod images;
 mod logs;
 mod pressure;
+mod storage;
 mod usage;
 
 use std::convert::Infallible;

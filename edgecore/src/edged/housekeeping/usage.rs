@@ -45,6 +45,11 @@ pub(super) fn request(pod: &Pod, signal: Signal) -> u64 {
     u64::try_from(all).unwrap_or(0)
 }
 
+/// Bytes on disk below a directory of one pod.
+pub(super) fn bytes(dir: &Path) -> u64 {
+    tree(dir, false, &mut { MOST_FILES })
+}
+
 /// Bytes on disk, or files, below a directory; mounts of others are not entered.
 fn tree(dir: &Path, inodes: bool, left: &mut usize) -> u64 {
     use std::os::unix::fs::MetadataExt;

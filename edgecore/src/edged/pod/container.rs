@@ -12,7 +12,7 @@ use super::{hash, policy, resources, security};
 use crate::edged::config::Settings;
 use crate::edged::downward::Facts;
 use crate::edged::objects::Objects;
-use crate::edged::runtime::{Image, labels};
+use crate::edged::runtime::{ContainerId, Image, labels};
 
 /// Everything a container is made from.
 #[derive(Clone, Copy)]
@@ -35,6 +35,8 @@ pub struct Ingredients<'a> {
     pub settings: &'a Settings,
     /// Whether the host has cgroup v2 only.
     pub unified: bool,
+    /// The container whose processes it is to see.
+    pub target: Option<&'a ContainerId>,
 }
 
 /// The runtime's instructions; `mounts` come from the volumes.
@@ -69,7 +71,7 @@ pub fn config(from: Ingredients<'_>, mounts: Vec<Mount>) -> Result<ContainerConf
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
             resources: Some(limits),
-            security_context: Some(security::of(pod, container, from.image)?),
+            security_context: Some(security::of(pod, container, from.image, from.target)?),
         }),
         ..ContainerConfig::default()
     })

@@ -5,6 +5,7 @@
 pub mod container;
 pub mod env;
 pub mod hash;
+pub mod members;
 pub mod observed;
 pub mod plan;
 pub mod policy;

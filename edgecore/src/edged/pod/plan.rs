@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 
-use super::hash;
 use super::observed::Observed;
 use super::policy::{self, Outcome, RestartPolicy};
+use super::{hash, members};
+use crate::edged::admission::Rejection;
 use crate::edged::probes::{Healths, Kind};
 use crate::edged::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, labels};
 
@@ -40,6 +41,8 @@ pub enum Action {
         grace: Duration,
         /// What to say in the event.
         why: String,
+        /// It is stopped in order to be started again, however it ends.
+        again: bool,
     },
     /// End a sandbox and release its network.
     StopSandbox(SandboxId),
@@ -84,6 +87,13 @@ pub struct Trouble {
     pub failures: u32,
 }
 
+impl Trouble {
+    /// Whether an image could not be fetched.
+    pub fn is_pull(&self) -> bool {
+        matches!(self.reason.as_str(), "ErrImagePull" | "ImagePullBackOff")
+    }
+}
+
 /// What the worker remembers between steps; losing it costs at most an early retry.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -99,6 +109,8 @@ pub struct Memory {
     pub stopping: Option<Timestamp>,
     /// The pod has to go for the good of the node: the message for its status.
     pub evicted: Option<String>,
+    /// The pod cannot run here: the reason and the message for its status.
+    pub refused: Option<Rejection>,
     /// The end has been reported.
     pub gone_said: bool,
     /// The end has been reported and nothing is left.
@@ -139,13 +151,21 @@ impl Plan {
     }
 }
 
+/// What an evicted pod is given to stop (kubelet `immediateEvictionGracePeriodSeconds`).
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
+
 /// Decides the next actions for a pod.
 pub fn step(view: View<'_>) -> Plan {
     match view.goal {
         Goal::Stop { grace } => wind_down(view, grace, true),
         // The node needs what the pod holds now.
         Goal::Run if view.memory.evicted.is_some() => wind_down(view, Duration::ZERO, false),
-        Goal::Run if has_ended(view) => wind_down(view, policy::grace(view.pod), false),
+        Goal::Run if has_ended(view) => {
+            let grace = policy::grace(view.pod);
+            // Who has to go for the node's good goes at once.
+            let grace = if view.memory.evicted.is_some() { grace.min(EVICTION_GRACE) } else { grace };
+            wind_down(view, grace, false)
+        }
         Goal::Run => run(view),
     }
 }
@@ -155,6 +175,7 @@ pub fn has_ended(view: View<'_>) -> bool {
     let reported = view.prior.and_then(|status| status.phase.as_deref());
     matches!(reported, Some("Succeeded" | "Failed"))
         || view.memory.evicted.is_some()
+        || view.memory.refused.is_some()
         || policy::outcome(view.pod, view.seen).is_some()
         || past_deadline(view)
         || lost_for_good(view)
@@ -226,6 +247,7 @@ fn stop(container: &Container, grace: Duration, why: &str) -> Action {
         name: container.name.clone(),
         grace,
         why: format!("{why} {}", container.name),
+        again: false,
     }
 }
 
@@ -238,6 +260,7 @@ fn run(view: View<'_>) -> Plan {
         None => replace_sandbox(view, &mut plan),
         Some(sandbox) => {
             sweep(view, sandbox, &mut plan);
+            start_ephemerals(view, sandbox, &mut plan);
             if start_inits(view, sandbox, &mut plan) {
                 start_mains(view, sandbox, &mut plan);
             }
@@ -303,6 +326,22 @@ fn sweep(view: View<'_>, current: &Sandbox, plan: &mut Plan) {
     }
 }
 
+/// Starts each of them once, also while the init containers have not ended, and however the pod is restarted.
+fn start_ephemerals(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) {
+    let told =
+        view.prior.and_then(|status| status.ephemeral_container_statuses.as_deref()).unwrap_or_default();
+    for ephemeral in members::ephemerals(view.pod) {
+        let due = match view.seen.latest(&ephemeral.name) {
+            // Left by a crash between making and starting it.
+            Some(made) => made.state == ContainerState::Created,
+            None => !told.iter().any(|one| one.name == ephemeral.name && one.container_id.is_some()),
+        };
+        if due {
+            start(view, &ephemeral, sandbox, plan);
+        }
+    }
+}
+
 /// Brings init containers forward; true when the main containers may start.
 fn start_inits(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
     let mains = &policy::spec(view.pod).containers;
@@ -347,12 +386,17 @@ fn start_mains(view: View<'_>, sandbox: &Sandbox, plan: &mut Plan) {
                 if let Some(restart) = restart_of_ill(view, main, container) {
                     plan.actions.push(restart);
                 } else if outdated(main, container) {
-                    let why = "Container definition changed, stopping container";
-                    plan.actions.push(stop(container, policy::grace(view.pod), why));
+                    plan.actions.push(Action::StopContainer {
+                        id: container.id.clone(),
+                        name: container.name.clone(),
+                        grace: policy::grace(view.pod),
+                        why: format!("Container {} definition changed, will be restarted", main.name),
+                        again: true,
+                    });
                 }
             }
             Some(container) => match &container.state {
-                ContainerState::Exited(exit) if !policy.restarts(exit) => {}
+                ContainerState::Exited(_) if !view.seen.restarts(policy, container) => {}
                 _ => start(view, main, sandbox, plan),
             },
             None => start(view, main, sandbox, plan),
@@ -380,6 +424,7 @@ fn restart_of_ill(view: View<'_>, spec: &Spec, container: &Container) -> Option<
             kind.to_string().to_lowercase(),
             if again { ", will be restarted" } else { "" }
         ),
+        again,
     })
 }
 
@@ -443,7 +488,7 @@ pub fn ending(view: View<'_>) -> Option<Outcome> {
         Some("Failed") => return Some(Outcome::Failed),
         _ => {}
     }
-    if past_deadline(view) || view.memory.evicted.is_some() {
+    if past_deadline(view) || view.memory.evicted.is_some() || view.memory.refused.is_some() {
         return Some(Outcome::Failed);
     }
     policy::outcome(view.pod, view.seen).or_else(|| lost_for_good(view).then_some(Outcome::Failed))

@@ -135,7 +135,7 @@ pub fn outcome(pod: &Pod, seen: &Observed) -> Option<Outcome> {
             ContainerState::Exited(exit) => exit,
             _ => return None,
         };
-        if policy.restarts(exit) {
+        if seen.restarts(policy, container) {
             return None;
         }
         all_well &= exit.code == 0;

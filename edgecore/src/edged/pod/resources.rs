@@ -6,6 +6,7 @@ use k8s_cri::v1::LinuxContainerResources;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::policy;
 use super::status::QosClass;
 use crate::edged::config::Settings;
 use proto::quantity::{self, QuantityError};
@@ -52,6 +53,18 @@ pub fn of(
         unified: files,
         ..LinuxContainerResources::default()
     })
+}
+
+/// Memory in bytes that the pod as a whole cannot exceed; `None` when a container of it has no limit.
+pub fn memory_limit(pod: &Pod) -> Option<i64> {
+    let limit = |container: &Container| {
+        let limits = container.resources.as_ref()?.limits.as_ref()?;
+        amount(limits, "memory", quantity::whole).ok().flatten()
+    };
+    let (sidecars, inits): (Vec<&Container>, Vec<&Container>) =
+        policy::inits(pod).iter().partition(|init| policy::is_sidecar(init));
+    let together = policy::spec(pod).containers.iter().chain(sidecars).map(limit).sum::<Option<i64>>()?;
+    inits.into_iter().map(limit).try_fold(together, |most, init| Some(most.max(init?)))
 }
 
 fn amount(

@@ -1,12 +1,15 @@
 //! A container's security context in the runtime's words.
 
 use k8s_cri::v1::security_profile::ProfileType;
-use k8s_cri::v1::{Capability, Int64Value, LinuxContainerSecurityContext, SeLinuxOption, SecurityProfile};
+use k8s_cri::v1::{
+    Capability, Int64Value, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, SeLinuxOption,
+    SecurityProfile,
+};
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
 
 use super::env::ConfigError;
 use super::{policy, sandbox};
-use crate::edged::runtime::Image;
+use crate::edged::runtime::{ContainerId, Image};
 
 /// Parts of `/proc` and `/sys` that containers must not see, the same as in every kubelet.
 const MASKED: &[&str] = &[
@@ -25,11 +28,12 @@ const MASKED: &[&str] = &[
 /// Parts that they must not write.
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The security context of a container of the pod, started from `image`.
+/// The security context of a container of the pod, started from `image`; it sees the processes of `target`.
 pub fn of(
     pod: &Pod,
     container: &Container,
     image: &Image,
+    target: Option<&ContainerId>,
 ) -> Result<LinuxContainerSecurityContext, ConfigError> {
     let own = container.security_context.clone().unwrap_or_default();
     let shared = policy::spec(pod).security_context.clone().unwrap_or_default();
@@ -46,7 +50,7 @@ pub fn of(
             add_ambient_capabilities: Vec::new(),
         }),
         privileged,
-        namespace_options: Some(sandbox::namespaces(pod)),
+        namespace_options: Some(namespaces(pod, target)),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
         supplemental_groups: sandbox::groups(&shared),
         no_new_privs: own.allow_privilege_escalation == Some(false),
@@ -78,6 +82,17 @@ pub fn of(
         context.readonly_paths = READ_ONLY.iter().map(|&path| path.to_owned()).collect();
     }
     Ok(context)
+}
+
+/// The pod's namespaces. Where every container has processes of its own, a target's can be joined.
+fn namespaces(pod: &Pod, target: Option<&ContainerId>) -> NamespaceOption {
+    let of_pod = sandbox::namespaces(pod);
+    match target {
+        Some(target) if of_pod.pid == NamespaceMode::Container as i32 => {
+            NamespaceOption { pid: NamespaceMode::Target as i32, target_id: target.0.clone(), ..of_pod }
+        }
+        _ => of_pod,
+    }
 }
 
 fn unmasked(context: Option<&SecurityContext>) -> bool {
@@ -141,7 +156,7 @@ mod tests {
         let container: Container =
             serde_json::from_value(json!({ "name": "c", "securityContext": container }))
                 .expect("a container");
-        of(&Pod::default(), &container, image)
+        of(&Pod::default(), &container, image, None)
     }
 
     #[test]

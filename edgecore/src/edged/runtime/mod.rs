@@ -11,6 +11,7 @@ mod error;
 mod shared;
 mod types;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -97,6 +98,9 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// Forgets a container. May be repeated.
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError>;
+
+    /// What the pod's containers have written into their root, in bytes. May read the disk: not often.
+    async fn layers(&self, pod: &PodUid) -> Result<BTreeMap<ContainerId, u64>, RuntimeError>;
 
     /// Runs a command inside a container; returns its exit code and what it printed, cut to a few kilobytes.
     async fn exec(

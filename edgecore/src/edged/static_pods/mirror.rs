@@ -1,5 +1,6 @@
 //! The API's view of static pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +11,30 @@ use proto::message::{Content, Operation};
 use proto::resource::{ObjectKey, ResourceKind};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{HASH, MIRROR, StaticPods, is_mirror};
 use crate::edged::context::Context;
+use crate::edged::events::Severity;
 use crate::metamanager::FetchError;
 
 /// Between two looks when nothing is heard, and after a failure.
 const LOOK: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(5);
+/// The reason of events about a static pod that cannot be shown.
+const REASON: &str = "FailedMirrorPod";
 
 /// Keeps one mirror for each static pod, and none for others.
 pub(super) struct Mirrors {
     ctx: Arc<Context>,
     pods: watch::Receiver<StaticPods>,
+    /// Those whose names are taken, by uid.
+    hidden: BTreeMap<String, Hidden>,
 }
 
 impl Mirrors {
     pub(super) fn new(ctx: Arc<Context>, pods: watch::Receiver<StaticPods>) -> Self {
-        Self { ctx, pods }
+        Self { ctx, pods, hidden: BTreeMap::new() }
     }
 
     pub(super) async fn run(&mut self) {
@@ -53,8 +60,9 @@ impl Mirrors {
         }
     }
 
-    async fn reconcile(&self, pods: &StaticPods) -> Result<(), FetchError> {
+    async fn reconcile(&mut self, pods: &StaticPods) -> Result<(), FetchError> {
         let mut shown: Vec<String> = Vec::new();
+        self.hidden.retain(|uid, _| pods.contains_key(uid));
         for object in self.ctx.store.list(&ResourceKind::Pod).await? {
             let Ok(mirror) = serde_json::from_value::<Pod>(object.object) else { continue };
             if !is_mirror(&mirror) {
@@ -83,7 +91,32 @@ impl Mirrors {
         }
     }
 
-    async fn show(&self, uid: &str, pod: &Pod) -> Result<(), FetchError> {
+    /// Says once, where a user looks, that a pod's name is taken: at the node, and at the pod in the way if that is here too.
+    async fn note_hidden(&mut self, uid: &str, key: &ObjectKey) -> Result<(), FetchError> {
+        let other = self.ctx.store.get(key).await?;
+        let other = other.and_then(|object| serde_json::from_value::<Pod>(object.object).ok());
+        let entry = self.hidden.entry(uid.to_owned());
+        let hidden = entry.or_insert_with(|| Hidden { since: Instant::now(), told: false });
+        // A mirror made before a restart may still be on its way here.
+        let doubtful = other.as_ref().map_or(hidden.since.elapsed() < AGAIN, is_mirror);
+        if hidden.told || doubtful {
+            return Ok(());
+        }
+        hidden.told = true;
+        let place = key.namespace.as_deref().unwrap_or_default();
+        let name = &key.name;
+        let words = format!(
+            "static pod {place}/{name} runs but is not shown in the API: another pod has its name. Rename one of them, or delete the \
+             other"
+        );
+        self.ctx.events.node(Severity::Warning, REASON, &words).await;
+        if let Some(other) = other {
+            self.ctx.events.pod(&other, None, Severity::Warning, REASON, &words).await;
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, uid: &str, pod: &Pod) -> Result<(), FetchError> {
         let meta = &pod.metadata;
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let (namespace, name) = (text(&meta.namespace), text(&meta.name));
@@ -94,8 +127,13 @@ impl Mirrors {
         let mirror = mirror_of(pod, node.uid);
         let content = Content::json(&mirror).map_err(|error| FetchError::shape(&key, error))?;
         match self.ctx.store.ask(Operation::Insert, &key, content).await {
-            Ok(_) => tracing::info!(name, "a static pod is shown in the API"),
-            Err(FetchError::Exists(_)) => return Ok(()),
+            Ok(_) => {
+                self.hidden.remove(uid);
+                tracing::info!(name, "a static pod is shown in the API");
+            }
+            Err(FetchError::Exists(_)) => {
+                return self.note_hidden(uid, &key).await;
+            }
             Err(error) => return Err(error),
         }
         // What was said of it before there was anybody to hear it.
@@ -104,6 +142,12 @@ impl Mirrors {
         }
         Ok(())
     }
+}
+
+/// A static pod whose name another pod has.
+struct Hidden {
+    since: Instant,
+    told: bool,
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

@@ -74,7 +74,7 @@ pub(super) fn start(ctx: &Arc<Context>, settings: &Settings, tasks: &TaskSet) ->
     tasks.spawn("mirrors", Restart::on_failure(), move |token| {
         let mut mirrors = mirror::Mirrors::new(Arc::clone(&ctx), known.clone());
         async move {
-            token.run_until_cancelled(mirrors.run()).await;
+            token.run_until_cancelled(Box::pin(mirrors.run())).await;
             Ok::<(), Infallible>(())
         }
     });

@@ -34,7 +34,7 @@ pub(super) fn check(volume: &str, source: &HostPathVolumeSource) -> Result<(), V
     }
     let Ok(meta) = fs::metadata(path) else {
         // Without a type, the runtime makes a directory of what is missing.
-        return if kind.is_empty() { Ok(()) } else { Err(wrong(volume, path, kind, "does not exist")) };
+        return if kind.is_empty() { Ok(()) } else { Err(wrong(volume, path, kind)) };
     };
     let file = meta.file_type();
     let right = match kind {
@@ -46,12 +46,16 @@ pub(super) fn check(volume: &str, source: &HostPathVolumeSource) -> Result<(), V
         "BlockDevice" => file.is_block_device(),
         _ => return Err(VolumeError::refused(volume, format!("hostPath type {kind:?} is unknown"))),
     };
-    if right { Ok(()) } else { Err(wrong(volume, path, kind, "is something else")) }
+    if right { Ok(()) } else { Err(wrong(volume, path, kind)) }
 }
 
-fn wrong(volume: &str, path: &Path, kind: &str, what: &str) -> VolumeError {
-    VolumeError::refused(
-        volume,
-        format!("hostPath type check failed: {} is to be a {kind} but {what}", path.display()),
-    )
+fn wrong(volume: &str, path: &Path, kind: &str) -> VolumeError {
+    let wanted = match kind {
+        "File" | "FileOrCreate" => "a file",
+        "Socket" => "a socket file",
+        "CharDevice" => "a character device",
+        "BlockDevice" => "a block device",
+        _ => "a directory",
+    };
+    VolumeError::refused(volume, format!("hostPath type check failed: {} is not {wanted}", path.display()))
 }

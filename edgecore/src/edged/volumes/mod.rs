@@ -23,7 +23,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use super::config::Settings;
 use super::downward::Facts;
 use super::objects::Objects;
-use super::pod::policy;
+use super::pod::{policy, resources};
 use proto::quantity;
 
 pub use mounts::{Mounted, for_container};
@@ -34,7 +34,7 @@ pub use teardown::{orphans, teardown};
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// Its content cannot be had (yet).
-    #[error("volume {volume:?}: {source}")]
+    #[error("volume {volume:?} : {source}")]
     Payload {
         /// The volume.
         volume: String,
@@ -42,7 +42,7 @@ pub enum VolumeError {
         source: PayloadError,
     },
     /// The file system refused.
-    #[error("volume {volume:?}: {what} {}: {source}", path.display())]
+    #[error("volume {volume:?} : {what} {}: {source}", path.display())]
     Io {
         /// The volume.
         volume: String,
@@ -54,7 +54,7 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// It asks for something that cannot be.
-    #[error("volume {volume:?}: {reason}")]
+    #[error("volume {volume:?} : {reason}")]
     Refused {
         /// The volume.
         volume: String,
@@ -182,7 +182,7 @@ fn empty_dir(
         Some("Memory") => {
             let limit = limit.map(quantity::whole).transpose();
             let limit = limit.map_err(|error| VolumeError::refused(name, format!("sizeLimit: {error}")))?;
-            tmpfs(name, dir, 0o777, limit.filter(|bytes| *bytes > 0))?;
+            tmpfs(name, dir, 0o777, Some(memory_size(from, limit)))?;
         }
         Some(other) => {
             let reason = format!("medium {other} is not supported: leave it empty or use Memory");
@@ -195,6 +195,16 @@ fn empty_dir(
         }
         _ => Ok(()),
     }
+}
+
+/// Size of a volume in memory, in bytes: what it may have, unless its pod or the node has less (Kubernetes v1.36
+/// `calculateEmptyDirMemorySize`).
+fn memory_size(from: Ingredients<'_>, limit: Option<i64>) -> i64 {
+    [resources::memory_limit(from.pod), limit]
+        .into_iter()
+        .flatten()
+        .filter(|bytes| *bytes > 0)
+        .fold(from.facts.memory, i64::min)
 }
 
 /// Makes a directory with exactly this mode, whatever the umask.

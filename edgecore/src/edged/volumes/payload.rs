@@ -34,12 +34,10 @@ pub enum PayloadError {
         why: String,
     },
     /// The object lacks a key.
-    #[error("references non-existent key {key:?} of {kind} {name:?}")]
+    #[error("{kind} {key}")]
     NoKey {
-        /// `configmap` or `secret`.
+        /// What kind of key is missing, as a clause that ends with a colon.
         kind: &'static str,
-        /// Its name.
-        name: String,
         /// The key.
         key: String,
     },
@@ -143,7 +141,8 @@ fn config_map(
     };
     let text = map.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
-    keys(files, "configmap", name, text.chain(binary), items, mode, optional)
+    let missing = "configmap references non-existent config key:";
+    keys(files, missing, text.chain(binary), items, mode, optional)
 }
 
 fn secret(
@@ -161,13 +160,12 @@ fn secret(
         Err(absent) => return Err(unavailable("secret", name, absent)),
     };
     let data = secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
-    keys(files, "secret", name, data, items, mode, optional)
+    keys(files, "references non-existent secret key:", data, items, mode, optional)
 }
 
 fn keys<'a>(
     files: &mut Files,
-    kind: &'static str,
-    name: &str,
+    missing: &'static str,
     data: impl Iterator<Item = (&'a str, &'a [u8])>,
     items: Option<&[KeyToPath]>,
     mode: i32,
@@ -184,7 +182,7 @@ fn keys<'a>(
         match data.get(item.key.as_str()) {
             Some(value) => add(files, &item.path, value.to_vec(), item.mode.unwrap_or(mode), None),
             None if optional => {}
-            None => return Err(PayloadError::NoKey { kind, name: name.to_owned(), key: item.key.clone() }),
+            None => return Err(PayloadError::NoKey { kind: missing, key: item.key.clone() }),
         }
     }
     Ok(())

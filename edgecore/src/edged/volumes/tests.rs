@@ -90,14 +90,14 @@ fn what_is_missing_is_named_unless_it_is_optional() {
     let wanted =
         |optional: bool| pod(json!({ "name": "v", "configMap": { "name": "cm", "optional": optional } }));
     let error = sync(bench.from(&wanted(false))).expect_err("it is missing");
-    assert_eq!(error.to_string(), "volume \"v\": configmap \"cm\" not found");
+    assert_eq!(error.to_string(), "volume \"v\" : configmap \"cm\" not found");
     sync(bench.from(&wanted(true))).expect("it is optional");
 
     bench.config_map(json!({ "a": "1" }));
     let pod =
         pod(json!({ "name": "v", "configMap": { "name": "cm", "items": [{ "key": "x", "path": "x" }] } }));
     let error = sync(bench.from(&pod)).expect_err("the key is missing");
-    assert_eq!(error.to_string(), "volume \"v\": references non-existent key \"x\" of configmap \"cm\"");
+    assert_eq!(error.to_string(), "volume \"v\" : configmap references non-existent config key: x");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_host_path_of_the_wrong_kind_is_refused() {
     check(host.path().join("made"), "DirectoryOrCreate").expect("made");
     check(host.path().join("made"), "Directory").expect("it is one");
     let error = check(host.path().join("made"), "File").expect_err("it is none");
-    assert!(error.to_string().contains("is to be a File but is something else"), "{error}");
+    assert!(error.to_string().contains("is not a file"), "{error}");
     assert!(check(host.path().join("none"), "Directory").is_err());
     check(host.path().join("file"), "FileOrCreate").expect("made");
 }

@@ -145,7 +145,12 @@ impl Sim {
 
     fn apply(&mut self, action: Action) {
         match action {
-            Action::StopContainer { id, .. } => self.end(&id, 137),
+            Action::StopContainer { id, again, .. } => {
+                if again {
+                    self.seen.condemned.insert(id.clone());
+                }
+                self.end(&id, 137);
+            }
             Action::StopSandbox(id) => {
                 for sandbox in self.seen.sandboxes.iter_mut().filter(|sandbox| sandbox.id == id) {
                     sandbox.ready = false;
@@ -171,9 +176,8 @@ impl Sim {
                 self.seen.addresses = vec![[10, 0, 0, 1].into()];
             }
             Action::StartContainer { name, restarts, back_off, sandbox } => {
-                let spec = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-                let hash =
-                    spec.filter(|spec| spec.name == name).map(hash::of).next().expect("it is in the pod");
+                let (_, spec) = members::find(&self.pod, &name).expect("it is in the pod");
+                let hash = hash::of(&spec);
                 self.started.push(name.clone());
                 let id = ContainerId(self.id());
                 self.seen.containers.push(Container {
@@ -331,6 +335,28 @@ fn a_new_image_replaces_the_container_and_nothing_else_does() {
     sim.pod.spec.as_mut().expect("a spec").containers[0].image = Some("i:2".into());
     let plan = step(sim.view());
     assert!(matches!(&plan.actions[..], [Action::StopContainer { name, .. }] if name == "a"), "{plan:?}");
+}
+
+#[test]
+fn an_ephemeral_container_is_started_once_and_never_again() {
+    let mut sim = Sim::new(web());
+    sim.settle();
+    let spec = sim.pod.spec.as_mut().expect("a spec");
+    spec.ephemeral_containers =
+        serde_json::from_value(json!([{ "name": "debugger", "image": "i" }])).expect("a list");
+    sim.settle();
+    assert!(sim.running().contains(&"debugger"), "{:?}", sim.running());
+    sim.exit("debugger", 1);
+    sim.settle();
+    sim.pass(Duration::from_secs(3600));
+    sim.settle();
+    sim.lose_sandbox(true);
+    sim.settle();
+    assert_eq!(sim.started.iter().filter(|name| *name == "debugger").count(), 0, "{:?}", sim.started);
+    let status = sim.prior.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+    let state = status.and_then(|list| list[0].state.clone()).expect("its state");
+    assert_eq!(state.terminated.map(|end| end.exit_code), Some(1));
+    assert!(sim.running().contains(&"a"));
 }
 
 #[test]

@@ -7,23 +7,24 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::members::Role;
 use super::super::plan::{Goal, View, has_ended};
 use super::super::policy::{self, RestartPolicy};
 use super::{NodeFacts, pod_label, whole_seconds};
 use crate::edged::runtime::{Container, ContainerState, Exit};
 
-pub(super) fn of(view: View<'_>, node: &NodeFacts, specs: &[Spec], init: bool) -> Vec<ContainerStatus> {
-    specs.iter().map(|spec| one(view, node, spec, init)).collect()
+pub(super) fn of(view: View<'_>, node: &NodeFacts, specs: &[Spec], role: Role) -> Vec<ContainerStatus> {
+    specs.iter().map(|spec| one(view, node, spec, role)).collect()
 }
 
-fn one(view: View<'_>, node: &NodeFacts, spec: &Spec, init: bool) -> ContainerStatus {
+fn one(view: View<'_>, node: &NodeFacts, spec: &Spec, role: Role) -> ContainerStatus {
     let latest = view.seen.latest(&spec.name);
-    let prior = prior(view, spec, init);
-    let Some(container) = latest else { return unseen(view, spec, prior) };
+    let prior = prior(view, spec, role);
+    let Some(container) = latest else { return unseen(view, spec, role, prior) };
     let mut state = state_of(node, container);
     let mut last =
         view.seen.ended(&spec.name).find(|ended| ended.id != container.id).map(|ended| state_of(node, ended));
-    if let Some(waiting) = waiting(view, spec, container) {
+    if let Some(waiting) = waiting(view, spec, role, container) {
         // What ended is told as the last state while the container waits for its next start.
         if container.exit().is_some() {
             last = Some(state);
@@ -33,14 +34,19 @@ fn one(view: View<'_>, node: &NodeFacts, spec: &Spec, init: bool) -> ContainerSt
     let running = state.running.is_some();
     let health = view.healths.of(&container.id);
     let started = running && health.started;
-    let succeeded_init = init && state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
+    let succeeded_init =
+        role == Role::Init && state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
     ContainerStatus {
         name: spec.name.clone(),
         image: if container.image.is_empty() { image(spec) } else { shown_image(spec, container) },
         image_id: container.image_ref.clone(),
         container_id: Some(format!("{}://{}", node.runtime, container.id)),
-        ready: if init && !policy::is_sidecar(spec) { succeeded_init } else { started && health.ready },
-        started: Some(started),
+        ready: match role {
+            Role::Init if !policy::is_sidecar(spec) => succeeded_init,
+            Role::Ephemeral => false,
+            _ => started && health.ready,
+        },
+        started: (role != Role::Ephemeral).then_some(started),
         restart_count: i32::try_from(container.restarts()).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(
@@ -60,23 +66,29 @@ fn image(spec: &Spec) -> String {
     spec.image.clone().unwrap_or_default()
 }
 
-fn prior<'a>(view: View<'a>, spec: &Spec, init: bool) -> Option<&'a ContainerStatus> {
+fn prior<'a>(view: View<'a>, spec: &Spec, role: Role) -> Option<&'a ContainerStatus> {
     let status = view.prior?;
-    let list = if init { &status.init_container_statuses } else { &status.container_statuses };
+    let list = match role {
+        Role::Init => &status.init_container_statuses,
+        Role::Main => &status.container_statuses,
+        Role::Ephemeral => &status.ephemeral_container_statuses,
+    };
     list.as_ref()?.iter().find(|status| status.name == spec.name)
 }
 
 /// The runtime knows no container of this name.
-fn unseen(view: View<'_>, spec: &Spec, prior: Option<&ContainerStatus>) -> ContainerStatus {
-    let ending = view.goal != Goal::Run || has_ended(view);
+fn unseen(view: View<'_>, spec: &Spec, role: Role, prior: Option<&ContainerStatus>) -> ContainerStatus {
+    // An ephemeral container that was there does not come back.
+    let ending = view.goal != Goal::Run || has_ended(view) || role == Role::Ephemeral;
     let had = prior.filter(|prior| prior.container_id.is_some());
+    let started = (role != Role::Ephemeral).then_some(false);
     let mut status = match had {
-        Some(prior) => ContainerStatus { ready: false, started: Some(false), ..prior.clone() },
+        Some(prior) => ContainerStatus { ready: false, started, ..prior.clone() },
         None => ContainerStatus {
             name: spec.name.clone(),
             image: image(spec),
             last_state: Some(State::default()),
-            started: Some(false),
+            started,
             volume_mounts: mounts(spec),
             ..ContainerStatus::default()
         },
@@ -124,7 +136,7 @@ fn not_started(view: View<'_>, spec: &Spec) -> ContainerStateWaiting {
 }
 
 /// Why a container that ended does not run yet, if it is going to.
-fn waiting(view: View<'_>, spec: &Spec, container: &Container) -> Option<ContainerStateWaiting> {
+fn waiting(view: View<'_>, spec: &Spec, role: Role, container: &Container) -> Option<ContainerStateWaiting> {
     let exit = container.exit()?;
     if view.goal != Goal::Run || has_ended(view) {
         return None;
@@ -133,7 +145,9 @@ fn waiting(view: View<'_>, spec: &Spec, container: &Container) -> Option<Contain
         let (reason, message) = (Some(trouble.reason.clone()), Some(trouble.message.clone()));
         return Some(ContainerStateWaiting { reason, message });
     }
-    let comes_back = policy::is_sidecar(spec) || RestartPolicy::of(policy::spec(view.pod)).restarts(exit);
+    let policy = RestartPolicy::of(policy::spec(view.pod));
+    let comes_back =
+        role != Role::Ephemeral && (policy::is_sidecar(spec) || view.seen.restarts(policy, container));
     let init_done = exit.code == 0 && policy::inits(view.pod).iter().any(|init| init.name == spec.name);
     if !comes_back
         || (init_done && !policy::is_sidecar(spec))

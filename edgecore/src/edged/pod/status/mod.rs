@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::members::{self, Role};
 use super::plan::{self, Goal, View};
 use super::policy::{self, Outcome};
 
@@ -28,8 +29,10 @@ pub struct NodeFacts {
 
 /// The status of a pod, ready to be reported.
 pub fn build(view: View<'_>, node: &NodeFacts) -> PodStatus {
-    let inits: Vec<ContainerStatus> = containers::of(view, node, policy::inits(view.pod), true);
-    let mains: Vec<ContainerStatus> = containers::of(view, node, &policy::spec(view.pod).containers, false);
+    let inits: Vec<ContainerStatus> = containers::of(view, node, policy::inits(view.pod), Role::Init);
+    let mains: Vec<ContainerStatus> =
+        containers::of(view, node, &policy::spec(view.pod).containers, Role::Main);
+    let ephemerals = containers::of(view, node, &members::ephemerals(view.pod), Role::Ephemeral);
     let phase = phase(view, &inits, &mains);
     let (reason, message) = explain(view, phase);
     let addresses = addresses(view, node);
@@ -44,6 +47,7 @@ pub fn build(view: View<'_>, node: &NodeFacts) -> PodStatus {
         start_time: Some(Time(start_time(view))),
         init_container_statuses: (!inits.is_empty()).then_some(inits),
         container_statuses: (!mains.is_empty()).then_some(mains),
+        ephemeral_container_statuses: (!ephemerals.is_empty()).then_some(ephemerals),
         reason,
         message,
         observed_generation: view.pod.metadata.generation,
@@ -120,6 +124,11 @@ fn explain(view: View<'_>, phase: &str) -> (Option<String>, Option<String>) {
         && let Some(message) = &view.memory.evicted
     {
         return (Some("Evicted".into()), Some(message.clone()));
+    }
+    if phase == "Failed"
+        && let Some(refused) = &view.memory.refused
+    {
+        return (Some(refused.reason.clone()), Some(format!("Pod was rejected: {refused}")));
     }
     let kept = view.prior.filter(|prior| prior.phase.as_deref() == Some(phase));
     kept.map(|prior| (prior.reason.clone(), prior.message.clone())).unwrap_or_default()

@@ -37,8 +37,13 @@ impl Worker {
             return;
         }
         let references = References::of(&self.pod);
-        self.objects = Arc::new(self.gather(&references, now).await);
+        let now_there = Arc::new(self.gather(&references, now).await);
+        let before = std::mem::replace(&mut self.objects, now_there);
         self.stale = false;
+        if self.pull_secrets().any(|name| before.secret(name) != self.objects.secret(name)) {
+            // Other credentials may be let in.
+            self.memory.containers.retain(|_, trouble| !trouble.is_pull());
+        }
         match self.sync_volumes().await {
             Ok(()) => {
                 self.memory.volumes_ready = true;
@@ -54,6 +59,27 @@ impl Worker {
                 self.memory.volumes = Some(Trouble { reason, message, since: now, until, failures });
             }
         }
+    }
+
+    /// Names of the secrets with the pod's credentials for registries.
+    fn pull_secrets(&self) -> impl Iterator<Item = &str> {
+        let references = policy::spec(&self.pod).image_pull_secrets.iter().flatten();
+        references.map(|reference| reference.name.as_str())
+    }
+
+    /// Says which credentials could not be had, before a pull that may fail for want of them.
+    pub(super) async fn tell_missing_pull_secrets(&self) {
+        let missing: Vec<&str> =
+            self.pull_secrets().filter(|name| self.objects.secret(name).is_err()).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let words = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
+        let reason = "FailedToRetrieveImagePullSecret";
+        self.ctx.events.pod(&self.pod, None, Severity::Warning, reason, &words).await;
     }
 
     async fn sync_volumes(&self) -> Result<(), String> {

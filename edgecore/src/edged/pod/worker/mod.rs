@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::observed::Observed;
 use super::plan::{self, Action, Goal, Memory, Trouble, View};
 use super::status::QosClass;
-use super::{policy, status};
+use super::{members, policy, status};
+use crate::edged::admission::Rejection;
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::housekeeping::is_critical;
@@ -69,6 +70,8 @@ pub struct Worker {
     prober: Prober,
     healths: Healths,
     prior: Option<PodStatus>,
+    /// Whether it was asked if the pod may begin.
+    admitted: bool,
     /// The version of the pod's object that was last contradicted.
     objected: Option<String>,
     objects: Arc<Objects>,
@@ -103,6 +106,7 @@ impl Worker {
             present: true,
             memory: Memory::default(),
             prior: None,
+            admitted: false,
             objected: None,
             objects: Arc::default(),
             stale: true,
@@ -130,6 +134,7 @@ impl Worker {
         let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         self.refresh();
         self.prior = self.last_status().await?;
+        self.recall_condemned();
         loop {
             self.refresh();
             let sleep = match self.round().await {
@@ -216,6 +221,7 @@ impl Worker {
     async fn round(&mut self) -> Result<Option<Duration>, RoundError> {
         self.observe().await?;
         self.heed_eviction().await;
+        self.ask_for_admission().await;
         let now = Timestamp::now();
         let runs = self.goal() == Goal::Run && !plan::has_ended(self.view(now));
         self.healths = self.prober.look(probes::Round {
@@ -255,24 +261,44 @@ impl Worker {
         Ok(Some(Duration::ZERO))
     }
 
-    /// Goes when told to; and a pod that has not begun does not begin on a node that is short of what it would need.
+    /// Goes when told to.
     async fn heed_eviction(&mut self) {
         if self.memory.evicted.is_some() || self.goal() != Goal::Run {
             return;
         }
         self.memory.evicted = self.ctx.evictions.of(&self.identity().2);
-        let begun = self.prior.is_some() || !self.seen.is_empty();
-        if self.memory.evicted.is_some() || begun || is_critical(&self.pod) {
+    }
+
+    /// Once, before the pod begins: may it? Who has begun goes on.
+    async fn ask_for_admission(&mut self) {
+        if self.admitted || self.goal() != Goal::Run || plan::has_ended(self.view(Timestamp::now())) {
             return;
         }
+        self.admitted = true;
+        let begun = self.prior.is_some() || !self.seen.is_empty();
+        if begun || is_critical(&self.pod) {
+            self.ctx.admission.keep(&self.pod);
+            return;
+        }
+        let admitted =
+            self.unpressed().and_then(|()| self.ctx.admission.admit(&self.pod, self.ctx.capacity()));
+        if let Err(refused) = admitted {
+            let words = refused.to_string();
+            self.ctx.events.pod(&self.pod, None, Severity::Warning, &refused.reason, &words).await;
+            self.memory.refused = Some(refused);
+        }
+    }
+
+    /// A pod that has not begun does not begin on a node that is short of what it would need.
+    fn unpressed(&self) -> Result<(), Rejection> {
         let pressure = *self.ctx.pressure.borrow();
         // Who asked for memory gets it: others are evicted first.
         let modest = QosClass::of(&self.pod) != QosClass::BestEffort;
         if pressure.disk || pressure.pids || (pressure.memory && !modest) {
-            let message = format!("Pod was rejected: The node had condition: {pressure}. ");
-            self.ctx.events.pod(&self.pod, None, Severity::Warning, "Evicted", &message).await;
-            self.memory.evicted = Some(message);
+            let message = format!("The node had condition: {pressure}. ");
+            return Err(Rejection { reason: "Evicted".to_owned(), message });
         }
+        Ok(())
     }
 
     fn sleep(&self, plan: &plan::Plan, now: Timestamp) -> Duration {
@@ -315,6 +341,9 @@ impl Worker {
             return Ok(());
         }
         let next = status::build(self.view(now), &self.ctx.node_facts);
+        if matches!(next.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            self.ctx.admission.release(&self.identity().2);
+        }
         let version = &self.pod.metadata.resource_version;
         let denied = status::is_denied(&self.pod) && self.objected != *version;
         if !denied && !status::differs(self.prior.as_ref(), &next) {
@@ -353,6 +382,7 @@ impl Worker {
             tracing::warn!("cannot remove {}: {error}", logs.display());
         }
         self.memory.finished = true;
+        self.ctx.admission.release(&self.identity().2);
         Ok(())
     }
 
@@ -373,8 +403,8 @@ impl Worker {
         };
         let mut said = Vec::new();
         for (name, trouble) in self.memory.containers.iter_mut().filter(|(_, trouble)| due(trouble)) {
-            let all = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-            let image = all.filter(|c| c.name == *name).find_map(|c| c.image.clone()).unwrap_or_default();
+            let image = members::find(&self.pod, name).and_then(|(_, spec)| spec.image.clone());
+            let image = image.unwrap_or_default();
             trouble.reason = "ImagePullBackOff".into();
             trouble.message = format!("Back-off pulling image {image:?}: ErrImagePull: {}", trouble.message);
             said.push((name.clone(), format!("Back-off pulling image {image:?}")));

@@ -24,6 +24,8 @@ impl Worker {
         if let Some(newest) = seen.sandboxes.first().filter(|newest| newest.ready).cloned() {
             seen.addresses = self.addresses(&newest).await?;
         }
+        seen.condemned = std::mem::take(&mut self.seen.condemned);
+        seen.condemned.retain(|id| seen.containers.iter().any(|container| container.id == *id));
         self.seen = seen;
         Ok(())
     }
@@ -47,6 +49,19 @@ impl Worker {
             self.known.insert(container.id.clone(), container.clone());
         }
         Ok(Some(container))
+    }
+
+    /// What waited for its next start when the agent was last heard of still does.
+    pub(super) fn recall_condemned(&mut self) {
+        for status in self.prior.iter().flat_map(|prior| prior.container_statuses.iter().flatten()) {
+            let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+            let id = status.container_id.as_deref().and_then(|id| id.split_once("://"));
+            if let Some((_, id)) = id
+                && waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+            {
+                self.seen.condemned.insert(ContainerId(id.to_owned()));
+            }
+        }
     }
 
     async fn with_last_words(&self, mut container: Container) -> Result<Container, RoundError> {

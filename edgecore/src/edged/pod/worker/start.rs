@@ -16,7 +16,7 @@ use crate::edged::events::Severity;
 use crate::edged::hooks;
 use crate::edged::images::{Found, ImageError};
 use crate::edged::pod::plan::Trouble;
-use crate::edged::pod::{container, env, policy, sandbox};
+use crate::edged::pod::{container, env, members, policy, sandbox};
 use crate::edged::runtime::{ContainerId, Image, RuntimeError, SandboxId};
 use crate::edged::volumes;
 
@@ -91,8 +91,8 @@ impl Worker {
         back_off: Duration,
         sandbox: &SandboxId,
     ) -> Result<(), RoundError> {
-        let mut all = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-        let Some(spec) = all.find(|spec| spec.name == name).cloned() else { return Ok(()) };
+        let Some((_, spec)) = members::find(&self.pod, name) else { return Ok(()) };
+        let spec = spec.into_owned();
         match self.try_start(&spec, restarts, back_off, sandbox).await {
             Ok(()) => {
                 self.memory.containers.remove(name);
@@ -138,8 +138,7 @@ impl Worker {
 
     /// The image of a container as the user wrote it.
     pub(super) fn image_name(&self, name: &str) -> String {
-        let mut all = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-        all.find(|spec| spec.name == name).and_then(|spec| spec.image.clone()).unwrap_or_default()
+        members::find(&self.pod, name).and_then(|(_, spec)| spec.image.clone()).unwrap_or_default()
     }
 
     async fn try_start(
@@ -167,6 +166,7 @@ impl Worker {
             facts: &facts,
             settings: &self.ctx.settings,
             unified: self.ctx.unified_cgroups,
+            target: self.target(&spec.name)?,
         };
         let config = container::config(from, mounts).map_err(config_error)?;
         let log = PathBuf::from(&sandbox_config.log_directory).join(&spec.name);
@@ -185,6 +185,16 @@ impl Worker {
         let started = format!("Started container {}", spec.name);
         events.pod(&self.pod, Some(&spec.name), Severity::Normal, "Started", &started).await;
         self.post_start(spec, id).await
+    }
+
+    /// The container whose processes an ephemeral one is to see, if it says so.
+    fn target(&self, name: &str) -> Result<Option<&ContainerId>, Failure> {
+        let Some(target) = members::target(&self.pod, name) else { return Ok(None) };
+        let found = self.seen.latest(target).map(|container| &container.id);
+        let missing = || {
+            Failure::new("CreateContainerConfigError", format!("unable to find target container {target}"))
+        };
+        found.map(Some).ok_or_else(missing)
     }
 
     async fn post_start(&self, spec: &Spec, id: ContainerId) -> Result<(), Failure> {
@@ -227,6 +237,7 @@ impl Worker {
             say("Pulled", &format!("Container image {name:?} already present on machine")).await;
             return Ok(image);
         }
+        self.tell_missing_pull_secrets().await;
         say("Pulling", &format!("Pulling image {name:?}")).await;
         let pull = ctx.images.pull(spec, &self.pod, &self.objects, sandbox);
         let mut desired = self.desired.clone();

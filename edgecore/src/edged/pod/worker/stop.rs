@@ -10,7 +10,7 @@ use super::{RoundError, Worker};
 use crate::edged::events::Severity;
 use crate::edged::hooks;
 use crate::edged::pod::plan::{Action, Goal};
-use crate::edged::pod::policy;
+use crate::edged::pod::{members, policy};
 use crate::edged::probes::Place;
 use crate::edged::runtime::{ContainerId, RuntimeError};
 
@@ -22,9 +22,14 @@ impl Worker {
         }
         let before = self.goal();
         tracing::debug!(actions = ?stops);
+        // Before they end: how they end is not to be taken for the pod's end.
+        self.seen.condemned.extend(stops.iter().filter_map(|action| match action {
+            Action::StopContainer { id, again: true, .. } => Some(id.clone()),
+            _ => None,
+        }));
         let mut all = Vec::new();
         for action in stops {
-            let Action::StopContainer { id, name, grace, why } = action else { continue };
+            let Action::StopContainer { id, name, grace, why, .. } = action else { continue };
             self.ctx.events.pod(&self.pod, Some(&name), Severity::Normal, "Killing", &why).await;
             all.push(self.stop_one(id, name, grace));
         }
@@ -56,10 +61,9 @@ impl Worker {
 
     async fn stop_one(&self, id: ContainerId, name: String, grace: Duration) -> Result<(), RuntimeError> {
         let begun = Instant::now();
-        let mut containers = policy::inits(&self.pod).iter().chain(&policy::spec(&self.pod).containers);
-        let spec = containers.find(|spec| spec.name == name);
-        let hook = spec.and_then(|spec| spec.lifecycle.as_ref()?.pre_stop.as_ref());
-        if let (Some(spec), Some(hook)) = (spec, hook)
+        let spec = members::find(&self.pod, &name).map(|(_, spec)| spec);
+        let hook = spec.as_ref().and_then(|spec| spec.lifecycle.as_ref()?.pre_stop.as_ref());
+        if let (Some(spec), Some(hook)) = (&spec, hook)
             && !grace.is_zero()
         {
             let place = self.place(id.clone());

@@ -1,6 +1,6 @@
 //! [`ContainerRuntime`] over CRI v1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -135,6 +135,18 @@ impl ContainerRuntime for Cri {
         let request = cri::RemoveContainerRequest { container_id: id.0.clone() };
         let mut client = self.runtime.clone();
         gone(self.call("RemoveContainer", self.limit, client.remove_container(request)).await)
+    }
+
+    async fn layers(&self, pod: &PodUid) -> Result<BTreeMap<ContainerId, u64>, RuntimeError> {
+        let filter = Some(cri::ContainerStatsFilter { label_selector: by_uid(pod), ..Default::default() });
+        let mut client = self.runtime.clone();
+        let asked = client.list_container_stats(cri::ListContainerStatsRequest { filter });
+        let answer = self.call("ListContainerStats", self.limit, asked).await?;
+        let size = |stats: cri::ContainerStats| {
+            let used = stats.writable_layer?.used_bytes?.value;
+            Some((ContainerId(stats.attributes?.id), used))
+        };
+        Ok(answer.stats.into_iter().filter_map(size).collect())
     }
 
     async fn exec(

@@ -1,6 +1,6 @@
 //! [`ContainerRuntime`] over the Docker Engine API.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -171,6 +171,20 @@ impl ContainerRuntime for Docker {
 
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.remove(&id.0).await
+    }
+
+    async fn layers(&self, pod: &PodUid) -> Result<BTreeMap<ContainerId, u64>, RuntimeError> {
+        let filter = names::filter(names::CONTAINER, Some(pod));
+        let options = ListContainersOptionsBuilder::new().size(true).filters(&filter).build();
+        let listed = self
+            .call("ListContainerStats", self.options.limit, |api| async move {
+                api.list_containers(Some(options)).await
+            })
+            .await?;
+        let size = |item: bollard::models::ContainerSummary| {
+            Some((ContainerId(item.id?), u64::try_from(item.size_rw.unwrap_or(0)).unwrap_or(0)))
+        };
+        Ok(listed.into_iter().filter_map(size).collect())
     }
 
     async fn exec(

@@ -55,7 +55,7 @@ pub(super) fn body(
         pid_mode: match (shares.host_pid, shares.shared_pid) {
             (true, _) => Some("host".to_owned()),
             (false, true) => Some(joined),
-            (false, false) => None,
+            (false, false) => shares.target.map(|target| format!("container:{target}")),
         },
         uts_mode: shares.host_network.then(|| "host".to_owned()),
         cgroup_parent: pod

@@ -66,13 +66,15 @@ impl Options {
     }
 }
 
-/// Which of the pod's namespaces are the host's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which namespaces are shared with whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Namespaces {
     pub(super) host_network: bool,
     pub(super) host_ipc: bool,
     pub(super) host_pid: bool,
     pub(super) shared_pid: bool,
+    /// The container whose processes are seen.
+    pub(super) target: Option<String>,
 }
 
 impl Namespaces {
@@ -84,6 +86,7 @@ impl Namespaces {
             host_ipc: is(options.ipc, NamespaceMode::Node),
             host_pid: is(options.pid, NamespaceMode::Node),
             shared_pid: is(options.pid, NamespaceMode::Pod),
+            target: is(options.pid, NamespaceMode::Target).then(|| options.target_id.clone()),
         }
     }
 }
