@@ -99,3 +99,42 @@ async fn a_static_pod_is_shown_in_the_api_and_only_its_file_ends_it() -> Result<
     })
     .await
 }
+
+#[tokio::test]
+async fn a_static_pod_whose_name_is_taken_is_told_at_the_node_and_at_the_pod_in_the_way() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    let containerd = Containerd::start(stack.dir()).await?;
+    let dir = stack.dir().join("edge/manifests");
+    std::fs::create_dir_all(&dir)?;
+    let kubelet = json!({"fileCheckFrequency": "1s"});
+    let overlay = json!({"modules": {"edged": {"tailoredKubeletConfig": kubelet}}});
+    stack.join(&EdgeOptions { overlay, ..EdgeOptions::on(&containerd) }).await?;
+    stack.node_ready("edge1", LIMIT).await?;
+    let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
+    pods.create(&Default::default(), &pod::sleeper(NAME, "edge1")?).await?;
+    let first = pod::ready(&stack.client(), NAME, LIMIT).await?;
+    std::fs::write(dir.join("web.yaml"), manifest("blue"))?;
+    let words = "static pod default/web-edge1 runs but is not shown in the API: another pod has its name";
+    for of in ["pod", "node"] {
+        let name = if of == "pod" { NAME } else { "edge1" };
+        eventually(&format!("the {of} tells it"), LIMIT, || async {
+            let text = stack.kubectl(&["describe", of, name]).map_err(|error| error.to_string())?;
+            if text.contains("FailedMirrorPod") && text.contains(words) { Ok(()) } else { Err(text) }
+        })
+        .await?;
+    }
+    eventually("both run", LIMIT, || async {
+        let tasks = tasks(&containerd).map_err(|error| error.to_string())?;
+        if tasks.len() == 4 { Ok(()) } else { Err(format!("{tasks:?}")) }
+    })
+    .await?;
+    // Once the name is free the static pod is shown by itself.
+    pods.delete(NAME, &DeleteParams::default()).await?;
+    eventually("it is shown", LIMIT, || async {
+        match pods.get_opt(NAME).await.map_err(|error| error.to_string())? {
+            Some(pod) if pod.uid() != first.uid() && pod::is_ready(&pod) => Ok(()),
+            other => Err(format!("{:?}", other.map(|pod| (pod.uid(), pod.status)))),
+        }
+    })
+    .await
+}
