@@ -76,13 +76,17 @@ pub(super) struct Evictor {
     ctx: Arc<Context>,
     short: BTreeMap<Signal, Instant>,
     images: Option<PathBuf>,
+    /// Pods with a limit on disk, as the store had them at the last change.
+    limited: Option<Vec<Arc<Pod>>>,
+    changes: watch::Receiver<u64>,
     /// Pods are not measured again before.
     rests: Instant,
 }
 
 impl Evictor {
     pub(super) fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx, short: BTreeMap::new(), images: None, rests: Instant::now() }
+        let changes = ctx.store.changes(ResourceKind::Pod);
+        Self { ctx, short: BTreeMap::new(), images: None, limited: None, changes, rests: Instant::now() }
     }
 
     pub(super) async fn run(&mut self, period: Duration) {
@@ -133,9 +137,9 @@ impl Evictor {
         }
         let layers = self.images.as_deref().is_none_or(|images| same_disk(&self.ctx.settings.root, images));
         let mut any = false;
-        for pod in self.pods().await {
+        for pod in self.limited().await {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
-            if is_critical(&pod) || self.ctx.evictions.of(&uid).is_some() {
+            if self.ctx.evictions.of(&uid).is_some() {
                 continue;
             }
             if let Some(message) = storage::excess(&self.ctx, &pod, layers).await {
@@ -147,6 +151,17 @@ impl Evictor {
         // Measuring large volumes may take a small machine a while; it is to have other things to do.
         self.rests = Instant::now() + begun.elapsed() * MEASURE_SHARE;
         any
+    }
+
+    /// Pods that may not keep as much on disk as they like, read again only when pods have changed: most nodes have none.
+    async fn limited(&mut self) -> Vec<Arc<Pod>> {
+        if self.limited.is_none() || self.changes.has_changed().unwrap_or(true) {
+            self.changes.borrow_and_update();
+            let mut pods = self.pods().await;
+            pods.retain(|pod| storage::is_limited(pod) && !is_critical(pod));
+            self.limited = Some(pods);
+        }
+        self.limited.clone().unwrap_or_default()
     }
 
     /// Pods in the store that are to run here.

@@ -24,11 +24,8 @@ struct Usage {
 }
 
 /// Why this pod has to go, if it keeps more than it may. `layers`: whether what containers write into their root lies on the
-/// node's own disk. Looks at nothing where nothing is limited.
+/// node's own disk.
 pub(super) async fn excess(ctx: &Arc<Context>, pod: &Arc<Pod>, layers: bool) -> Option<String> {
-    if !is_limited(pod) {
-        return None;
-    }
     let mut usage = Usage::default();
     if any_container_limited(pod) {
         usage.containers = written(ctx, pod, layers).await;
@@ -88,7 +85,8 @@ fn kind_on_disk(volume: &Volume) -> Option<&'static str> {
     volume.downward_api.is_some().then_some("downward-api")
 }
 
-fn is_limited(pod: &Pod) -> bool {
+/// Whether the pod may not keep as much on disk as it likes.
+pub(super) fn is_limited(pod: &Pod) -> bool {
     let volumes = policy::spec(pod).volumes.iter().flatten();
     volumes.filter(|volume| kind_on_disk(volume).is_some()).any(|volume| size_limit(volume).is_some())
         || any_container_limited(pod)
