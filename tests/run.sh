@@ -44,23 +44,27 @@ install_packages() {
   DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# The tests use Debian's kubectl 1.20 besides whatever kubectl the host has. The package cannot be installed where
-# another one owns /usr/bin/kubectl, so it is only unpacked.
-unpack_old_kubectl() {
-  local place=$cache/kubectl-1.20
-  if [[ ! -x $place/usr/bin/kubectl ]]; then
-    say "unpacking Debian's kubectl"
-    local work
-    work=$(mktemp -d)
-    if (cd "$work" && { apt-get download -q kubernetes-client || { apt-get update -q && apt-get download -q kubernetes-client; }; }); then
-      mkdir -p "$place"
-      dpkg -x "$work"/kubernetes-client_*.deb "$place"
-    else
-      echo "Debian's kubernetes-client is not to be had: the tests with kubectl 1.20 will say so" >&2
-    fi
-    rm -rf "$work"
+# Unpacks a package of Debian below the cache, where it neither stands in the way of another one that owns the same files (as
+# kubectl's) nor starts a service (as VictoriaMetrics').
+unpack() {
+  local package=$1 place=$2 work
+  [[ ! -e $place ]] || return 0
+  say "unpacking Debian's $package"
+  work=$(mktemp -d)
+  if (cd "$work" && { apt-get download -q "$package" || { apt-get update -q && apt-get download -q "$package"; }; }); then
+    dpkg -x "$work/$package"_*.deb "$place.new"
+    mv "$place.new" "$place"
+  else
+    echo "Debian's $package is not to be had: the tests with it will say so" >&2
   fi
-  export SKERRY_OLD_KUBECTL=$place/usr/bin/kubectl
+  rm -rf "$work"
+}
+
+unpack_programs() {
+  unpack kubernetes-client "$cache/kubectl-1.20"
+  unpack victoria-metrics "$cache/victoria-metrics"
+  export SKERRY_OLD_KUBECTL=$cache/kubectl-1.20/usr/bin/kubectl
+  export SKERRY_VMAGENT=$cache/victoria-metrics/usr/bin/vmagent
 }
 
 # The clients of other languages, as their users install them; anew when the versions asked for change.
@@ -101,7 +105,7 @@ forget_other_clone() {
 }
 
 install_packages
-unpack_old_kubectl
+unpack_programs
 install_clients
 install_nextest
 forget_other_clone

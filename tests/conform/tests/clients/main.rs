@@ -4,6 +4,7 @@
 
 mod chart;
 mod operator;
+mod prometheus;
 mod scripts;
 #[path = "../../../../cloudcore/controllers/tests/support/mod.rs"]
 mod support;
