@@ -64,7 +64,7 @@ fn verdict<O: Resource, K: Resource>(owner: &O, selector: &Selector, object: &K)
 pub(crate) fn suitors<O, K>(
     owners: &Cache<O>,
     object: &K,
-    selector: impl Fn(&O) -> Option<&LabelSelector>,
+    selector: impl Fn(&O) -> Option<LabelSelector>,
 ) -> Vec<ObjectRef<O>>
 where
     O: Cached + Resource<Scope = NamespaceResourceScope>,
@@ -74,7 +74,7 @@ where
         return Vec::new();
     }
     let fits = |owner: &O| {
-        let selector = selector(owner).cloned().map(Selector::try_from);
+        let selector = selector(owner).map(Selector::try_from);
         selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(object.labels())))
     };
     let found = owners.within(&object.namespace().unwrap_or_default(), fits);

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -74,6 +74,7 @@ pub(crate) struct Caches {
     pub(crate) pod_disruption_budgets: Cache<PodDisruptionBudget>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) replica_sets: Cache<ReplicaSet>,
+    pub(crate) replication_controllers: Cache<ReplicationController>,
     pub(crate) services: Cache<Service>,
     pub(crate) stateful_sets: Cache<StatefulSet>,
     pub(crate) storage_classes: Cache<StorageClass>,
@@ -98,6 +99,7 @@ impl Context {
             pod_disruption_budgets: Cache::start(&client, tasks),
             pods: Cache::start(&client, tasks),
             replica_sets: Cache::start(&client, tasks),
+            replication_controllers: Cache::start(&client, tasks),
             services: Cache::start(&client, tasks),
             stateful_sets: Cache::start(&client, tasks),
             storage_classes: Cache::start(&client, tasks),

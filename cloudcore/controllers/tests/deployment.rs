@@ -85,10 +85,10 @@ async fn the_acid_test() {
     let last = pods(&managed, 1).await;
     events(&managed, &format!("Scaled down replica set {set} from 2 to 1")).await;
 
-    // A stray one with the same labels is adopted, and is one too many.
+    // A stray one with the same labels is adopted, and is one too many. It gets no node, or it might be worth as much as the other.
     let stray = json!({
         "metadata": {"name": "simple-http-c", "labels": {"app": "simple-http", "pod-template-hash": hash}},
-        "spec": {"nodeName": "one", "containers": [{"name": "http", "image": "busybox"}]},
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "http", "image": "busybox"}]},
     });
     assert_eq!(managed.cluster.call("POST", PODS, stray).await.0, 201);
     events(&managed, "Deleted pod: simple-http-c").await;

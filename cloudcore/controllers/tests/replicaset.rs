@@ -182,3 +182,54 @@ async fn pods_that_go_at_once_are_deleted_once_and_no_other_with_them() {
     assert_eq!(after.len(), 20);
     assert!(after.iter().all(|name| before.contains(name)), "one too many went and was replaced: {after:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replication_controller_keeps_its_number_of_pods_by_the_same_rules() {
+    let managed = Managed::start().await;
+    let _node = managed.node("one");
+    let controllers = "/api/v1/namespaces/default/replicationcontrollers";
+    let template = json!({
+        "metadata": {"labels": {"app": "old"}},
+        "spec": {"nodeName": "one", "containers": [{"name": "main", "image": "busybox"}]},
+    });
+    let orphan = json!({"metadata": {"name": "stray", "labels": {"app": "old"}}, "spec": template["spec"]});
+    create(&managed, PODS, orphan).await;
+    let old = json!({"metadata": {"name": "old"}, "spec": {"replicas": 3, "template": template}});
+    create(&managed, controllers, old).await;
+    let path = format!("{controllers}/old");
+    let ready = |count: usize| {
+        move |found: &Value| {
+            let status = &found["status"];
+            let seen = status["observedGeneration"] == found["metadata"]["generation"];
+            seen && status["replicas"] == count && status["readyReplicas"] == count
+        }
+    };
+    let status = managed.until(&path, "ready", ready(3)).await["status"].take();
+    assert_eq!((&status["availableReplicas"], &status["fullyLabeledReplicas"]), (&json!(3), &json!(3)));
+    let (_, stray) = managed.cluster.call("GET", &format!("{PODS}/stray"), Value::Null).await;
+    let owner = &stray["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["apiVersion"], &owner["kind"]), (&json!("v1"), &json!("ReplicationController")));
+
+    managed.cluster.must(&["delete", "pod", "stray"]).await;
+    managed.until(&path, "ready again", ready(3)).await;
+    managed.cluster.must(&["scale", "rc/old", "--replicas=1"]).await;
+    managed.until(&path, "scaled", ready(1)).await;
+    let told = managed.until_kubectl(&["describe", "rc", "old"], "told", |text| {
+        text.matches("Deleted pod: old-").count() == 2
+    });
+    let told = told.await;
+    assert!(told.contains("replication-controller"), "{told}");
+    assert_eq!(told.matches("Created pod: old-").count(), 3, "{told}");
+    let shown = managed.cluster.must(&["get", "rc", "old", "--no-headers"]).await;
+    assert_eq!(shown.split_whitespace().take(4).collect::<Vec<_>>(), ["old", "1", "1", "1"]);
+
+    // A pod that is made another's by its labels is let go and replaced.
+    let (_, list) = managed.cluster.call("GET", PODS, Value::Null).await;
+    let [only] = &active(&list)[..] else { panic!("{list:#}") };
+    managed.cluster.must(&["label", "pod", only, "app=new", "--overwrite"]).await;
+    let free = |pod: &Value| pod["metadata"]["ownerReferences"].is_null();
+    managed.until(&format!("{PODS}/{only}"), "released", free).await;
+    managed.cluster.must(&["delete", "rc", "old"]).await;
+    let gone = |list: &Value| active(list) == [only.clone()];
+    managed.until(PODS, "gone but the released", gone).await;
+}

@@ -61,7 +61,7 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
         Controller::for_shared_stream(sets.changes(), sets.store())
             .owns_shared_stream(caches.pods.changes())
             .watches_shared_stream(caches.pods.changes(), move |pod| {
-                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| &spec.selector))
+                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| spec.selector.clone()))
             })
             .watches_shared_stream(caches.nodes.changes(), move |node| {
                 let changed = known.changed(&node, nodes.named(&node.name_any()).is_some());

@@ -1,9 +1,10 @@
-//! ReplicaSets: as many pods of one template as wanted.
+//! ReplicaSets and ReplicationControllers: as many pods of one template as wanted.
 //!
-//! Owns: the pods of ReplicaSets and their status. What the status says is [`status`], which is pure;
-//! here they are carried out. May call: the API, caches, `claim`, `pods`. Called by: the crate's `start`.
+//! Owns: their pods and their status. What the two kinds differ in is in [`kind`]; what the status says is [`status`], which is
+//! pure; here it is carried out. May call: the API, caches, `claim`, `pods`. Called by: the crate's `start`.
 //! Source: Kubernetes v1.36 `pkg/controller/replicaset`.
 
+mod kind;
 mod status;
 
 use std::collections::HashMap;
@@ -12,13 +13,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
 use tasks::TaskSet;
 
+use self::kind::Replicated;
 use self::status::Failure;
 use crate::cache::{is_going, uid_of};
 use crate::claim::{claim, controller_of, suitors};
@@ -38,63 +40,62 @@ struct Shell {
     statuses: Arc<Writes>,
 }
 
-/// Looks after all ReplicaSets, on `tasks`.
+/// Looks after all ReplicaSets and ReplicationControllers, on `tasks`.
 pub(crate) fn start(context: &Context, tasks: &TaskSet) {
-    let recorder = context.recorder("replicaset-controller");
-    let pods = PodControl::new(context.client.clone(), recorder);
+    start_kind::<ReplicaSet>(context, tasks);
+    start_kind::<ReplicationController>(context, tasks);
+}
+
+fn start_kind<S: Replicated>(context: &Context, tasks: &TaskSet) {
+    let pods = PodControl::new(context.client.clone(), context.recorder(S::COMPONENT));
     let shell = Shell { context: context.clone(), pods, statuses: Arc::default() };
     let caches = Arc::clone(&context.caches);
     let controller = move || {
-        let sets = caches.replica_sets.clone();
-        Controller::for_shared_stream(caches.replica_sets.changes(), caches.replica_sets.store())
+        let sets = S::cache(&caches).clone();
+        Controller::for_shared_stream(sets.changes(), sets.store())
             .owns_shared_stream(caches.pods.changes())
-            .watches_shared_stream(caches.pods.changes(), move |pod| {
-                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| &spec.selector))
-            })
+            .watches_shared_stream(caches.pods.changes(), move |pod| suitors(&sets, &*pod, S::selector))
     };
-    run("replicasets", tasks, controller, move |set| reconcile(shell.clone(), set));
+    run(S::TASK, tasks, controller, move |set: Arc<S>| reconcile(shell.clone(), set));
 }
 
-fn selector(set: &ReplicaSet) -> Result<Selector, Error> {
-    let selector = set.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+fn selector<S: Replicated>(set: &S) -> Result<Selector, Error> {
+    let selector = set.selector().unwrap_or_default();
     Selector::try_from(selector).map_err(|error| Error::Object(format!("spec.selector: {error}")))
 }
 
 /// How many pods a set should have (the API's default: 1).
-pub(crate) fn wanted(set: &ReplicaSet) -> usize {
-    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    usize::try_from(replicas).unwrap_or(0)
+fn wanted<S: Replicated>(set: &S) -> usize {
+    usize::try_from(set.replicas().unwrap_or(1)).unwrap_or(0)
 }
 
-fn min_ready_seconds(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
-}
-
-async fn reconcile(shell: Shell, set: Arc<ReplicaSet>) -> Result<Action, Error> {
+async fn reconcile<S: Replicated>(shell: Shell, set: Arc<S>) -> Result<Action, Error> {
     let caches = &shell.context.caches;
     caches.pods.ready().await;
-    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, &caches.replica_sets) {
+    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, S::cache(caches)) {
         return Ok(Action::requeue(SOON));
     }
     // Read again: the set in hand may be older than what was just found to be seen.
     let namespace = set.namespace().unwrap_or_default();
-    let Some(set) = caches.replica_sets.get(&namespace, &set.name_any()) else {
+    let Some(set) = S::cache(caches).get(&namespace, &set.name_any()) else {
         return Ok(Action::await_change());
     };
-    let pods = shell.own_pods(&set).await?;
+    let pods = shell.own_pods(&*set).await?;
     let (active, others): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| is_active(pod));
-    let outcome = if is_going(&*set) { Ok(()) } else { shell.manage(&set, &active).await };
+    let outcome = if is_going(&*set) { Ok(()) } else { shell.manage(&*set, &active).await };
 
     let now = Timestamp::now();
     let terminating = others.iter().filter(|pod| is_going(&***pod) && !is_finished(pod)).count();
     let failure = outcome.as_ref().err();
     let status =
-        status::status(&set, &active, terminating, failure.map(|(failure, error)| (*failure, error)), now);
-    if let Some(written) = api::write(&shell.context.client, &*set, &set.status, &status).await? {
+        status::status(&*set, &active, terminating, failure.map(|(failure, error)| (*failure, error)), now);
+    if let Some(written) =
+        api::write(&shell.context.client, &*set, set.status(), &S::status_of(status)).await?
+    {
         shell.statuses.wrote(&*set, &written);
     }
     outcome.map_err(|(_, error)| error)?;
-    Ok(next_available(&active, min_ready_seconds(&set), now)
+    Ok(next_available(&active, set.min_ready_seconds(), now)
         .map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -108,7 +109,7 @@ fn next_available(active: &[Arc<Pod>], min_ready_seconds: i32, now: Timestamp) -
 }
 
 impl Shell {
-    async fn own_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
+    async fn own_pods<S: Replicated>(&self, set: &S) -> Result<Vec<Arc<Pod>>, Error> {
         let cache = &self.context.caches.pods;
         let mut candidates = cache.controlled_by(set);
         let orphans = cache.orphans(&set.namespace().unwrap_or_default());
@@ -117,12 +118,10 @@ impl Shell {
     }
 
     /// Makes what is missing or deletes what is too much.
-    async fn manage(&self, set: &ReplicaSet, active: &[Arc<Pod>]) -> Result<(), (Failure, Error)> {
+    async fn manage<S: Replicated>(&self, set: &S, active: &[Arc<Pod>]) -> Result<(), (Failure, Error)> {
         let wanted = wanted(set);
         if active.len() < wanted {
-            let Some(template) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
-                return Ok(());
-            };
+            let Some(template) = set.template() else { return Ok(()) };
             let missing = (wanted - active.len()).min(BURST);
             let pods = std::iter::repeat_with(|| from_template(set, template)).take(missing).collect();
             return match self.pods.create(set, pods).await.error {
@@ -139,13 +138,13 @@ impl Shell {
     }
 
     /// How many active pods of this set and of the sets with the same owner each node has.
-    fn related_by_node(&self, set: &ReplicaSet) -> HashMap<String, usize> {
+    fn related_by_node<S: Replicated>(&self, set: &S) -> HashMap<String, usize> {
         let caches = &self.context.caches;
         let namespace = set.namespace().unwrap_or_default();
         let sets = controller_of(set)
-            .map_or_else(Vec::new, |owner| caches.replica_sets.controlled_by_uid(&namespace, &owner.uid));
+            .map_or_else(Vec::new, |owner| S::cache(caches).controlled_by_uid(&namespace, &owner.uid));
         let mut nodes = HashMap::new();
-        let mut count = |set: &ReplicaSet| {
+        let mut count = |set: &S| {
             for pod in caches.pods.controlled_by(set).iter().filter(|pod| is_active(pod)) {
                 if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
                     *nodes.entry(node).or_insert(0) += 1;

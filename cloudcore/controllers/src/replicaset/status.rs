@@ -1,14 +1,14 @@
-//! What the status of a ReplicaSet says.
+//! What the status of a ReplicaSet or ReplicationController says.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::min_ready_seconds;
+use super::kind::Replicated;
 use crate::error::Error;
 use crate::pods::{is_available, is_ready};
 
@@ -24,28 +24,26 @@ pub(super) enum Failure {
 }
 
 /// The status of a set that has these pods. Counters of zero are left out, as Kubernetes does.
-pub(super) fn status(
-    set: &ReplicaSet,
+pub(super) fn status<S: Replicated>(
+    set: &S,
     active: &[Arc<Pod>],
     terminating: usize,
     failure: Option<(Failure, &Error)>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let min_ready = min_ready_seconds(set);
-    let template =
-        set.spec.as_ref().and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
+    let min_ready = set.min_ready_seconds();
+    let template = set.template().and_then(|template| template.metadata.as_ref()?.labels.as_ref());
     let labelled =
         |pod: &Pod| template.into_iter().flatten().all(|(key, value)| pod.labels().get(key) == Some(value));
     let count = |wanted: &dyn Fn(&Pod) -> bool| number(active.iter().filter(|pod| wanted(pod)).count());
-    let old = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-    let conditions = conditions(old, failure, now);
+    let conditions = conditions(set.conditions(), failure, now);
     ReplicaSetStatus {
         replicas: number(active.len()),
         fully_labeled_replicas: some(count(&labelled)),
         ready_replicas: some(count(&is_ready)),
         available_replicas: some(count(&|pod| is_available(pod, min_ready, now))),
         terminating_replicas: Some(number(terminating)),
-        observed_generation: set.metadata.generation,
+        observed_generation: set.meta().generation,
         conditions: (!conditions.is_empty()).then_some(conditions),
     }
 }

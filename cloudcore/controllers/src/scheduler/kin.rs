@@ -22,6 +22,10 @@ pub(crate) fn kin(caches: &Caches, pod: &Pod) -> Option<PodSelector> {
         "ReplicaSet" => {
             Some(caches.replica_sets.get(namespace, &owner.name)?.spec.as_ref()?.selector.clone())
         }
+        "ReplicationController" => {
+            let spec = caches.replication_controllers.get(namespace, &owner.name)?.spec.clone()?;
+            Some(LabelSelector { match_labels: spec.selector, ..LabelSelector::default() })
+        }
         "StatefulSet" => {
             Some(caches.stateful_sets.get(namespace, &owner.name)?.spec.as_ref()?.selector.clone())
         }

@@ -76,6 +76,7 @@ async fn listed(caches: &Caches) {
     caches.storage_classes.ready().await;
     caches.services.ready().await;
     caches.replica_sets.ready().await;
+    caches.replication_controllers.ready().await;
     caches.stateful_sets.ready().await;
     caches.pod_disruption_budgets.ready().await;
     caches.pods.ready().await;

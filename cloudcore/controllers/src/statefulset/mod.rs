@@ -55,7 +55,7 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
         Controller::for_shared_stream(sets.changes(), sets.store())
             .owns_shared_stream(caches.pods.changes())
             .watches_shared_stream(caches.pods.changes(), move |pod| {
-                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| &spec.selector))
+                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| spec.selector.clone()))
             })
     };
     run("stateful sets", tasks, controller, move |set| reconcile(shell.clone(), set));
