@@ -1,7 +1,7 @@
 //! Kubernetes' controllers and scheduler, as clients of its API.
 //!
 //! Owns: what makes pods of Deployments and other workloads, binds them to nodes, says which of them answer for a service, notices
-//! nodes that went silent, and clears up after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `hash`, `history`,
+//! nodes that went silent, gives claims their volumes, and clears up after owners that are gone. One folder a controller; what several of them need is in `cache`, `claim`, `events`, `hash`, `history`,
 //! `pods`, `run`, `status` and `writes`.
 //! Every controller is level-triggered: it looks at the caches, does what is missing through the API, and can be killed
 //! anywhere. It may call: a [`kube::Client`] and nothing else, so it works the same beside any Kubernetes API. Called by:
@@ -28,6 +28,7 @@ mod run;
 mod scheduler;
 mod statefulset;
 mod status;
+mod volumes;
 mod writes;
 
 pub use context::Settings;
@@ -53,4 +54,5 @@ pub fn start(client: Client, settings: Settings, tasks: &TaskSet) {
     replicaset::start(&context, tasks);
     scheduler::start(&context, tasks);
     statefulset::start(&context, tasks);
+    volumes::start(&context, tasks);
 }

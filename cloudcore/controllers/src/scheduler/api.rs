@@ -1,7 +1,9 @@
 //! What the scheduler says to the API: bindings, why a pod has no node, and who has to go.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
@@ -11,6 +13,7 @@ use super::SCHEDULER;
 use super::pod::Identity;
 use crate::error::Error;
 use crate::pods;
+use crate::volumes::bind::{reserve, select_node};
 
 /// The condition `PodScheduled` with status False.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,6 +47,31 @@ pub(super) async fn bind(client: &Client, pod: &Identity, node: &str) -> Result<
     let (api, params) = (pods_of(client, pod), PostParams::default());
     let bound = api.create_subresource::<Binding, Value>("binding", &pod.name, &params, &binding).await;
     bound.map(drop).map_err(Error::api("bind a pod"))
+}
+
+/// What a claim gets before its pod is bound.
+pub(super) struct Preparation {
+    pub(super) claim: Arc<PersistentVolumeClaim>,
+    /// The volume; none if it is made on demand.
+    pub(super) volume: Option<Arc<PersistentVolume>>,
+}
+
+/// Reserves volumes for claims; or, where there is none, says for which node it is to be made.
+///
+/// # Errors
+/// If the API refuses, most likely because a claim or a volume has changed.
+pub(super) async fn prepare(
+    client: &Client,
+    preparations: Vec<Preparation>,
+    node: &str,
+) -> Result<(), Error> {
+    for Preparation { claim, volume } in preparations {
+        match volume {
+            Some(volume) => drop(reserve(client, &claim, &volume).await?),
+            None => select_node(client, &claim, node).await?,
+        }
+    }
+    Ok(())
 }
 
 /// The patch that tells why a pod has no node and which is kept for it; none if the pod says so already.

@@ -133,6 +133,15 @@ impl Queue {
         }
     }
 
+    /// The pod has a node as soon as its claims have volumes: the next attempt is part of this one.
+    pub(crate) fn await_volumes(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.waiting.get_mut(uid) {
+            entry.attempts -= 1;
+            entry.rested = now;
+        }
+        self.park(uid, Needs { volumes: true, ..Needs::default() }, now);
+    }
+
     /// The attempt went wrong for a reason that may pass by itself.
     pub(crate) fn rest(&mut self, uid: &str) {
         if let Some(until) = self.waiting.get(uid).map(|entry| entry.rested) {

@@ -43,6 +43,10 @@ pub(crate) enum Fault {
     AffinityConflict,
     ClaimMissing(String),
     ClaimGoing(String),
+    ClaimLost {
+        claim: String,
+        volume: String,
+    },
     ClaimUnbound,
 }
 
@@ -109,6 +113,10 @@ impl fmt::Display for Fault {
             Self::AffinityConflict => f.write_str("pod affinity terms conflict"),
             Self::ClaimMissing(name) => write!(f, "persistentvolumeclaim \"{name}\" not found"),
             Self::ClaimGoing(name) => write!(f, "persistentvolumeclaim \"{name}\" is being deleted"),
+            Self::ClaimLost { claim, volume } => write!(
+                f,
+                "persistentvolumeclaim \"{claim}\" bound to non-existent persistentvolume \"{volume}\""
+            ),
             Self::ClaimUnbound => f.write_str("pod has unbound immediate PersistentVolumeClaims"),
         }
     }

@@ -4,8 +4,13 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
 
-use super::labels::NodeTerm;
+use super::labels::{Labels, NodeTerm};
+use crate::cache::is_going;
+use crate::volumes::SELECTED_NODE;
+use crate::volumes::claim::{is_bound, volume_of, waits_for_pod};
+use crate::volumes::matching::{Offer, Wish};
 
 /// Claims, volumes and classes.
 #[derive(Debug, Default)]
@@ -18,11 +23,17 @@ pub(crate) struct Volumes {
     pub(crate) classes: HashMap<String, Class>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Claim {
-    pub(crate) class: Option<String>,
-    /// The volume that it is bound to.
+    pub(crate) wish: Wish,
+    /// The volume that it names.
     pub(crate) volume: Option<String>,
+    /// Whether it has that volume.
+    pub(crate) bound: bool,
+    /// Whether it had one that is gone.
+    pub(crate) lost: bool,
+    /// The node for which its volume is being made.
+    pub(crate) selected: Option<String>,
     pub(crate) going: bool,
 }
 
@@ -30,8 +41,7 @@ pub(crate) struct Claim {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Volume {
     pub(crate) terms: Option<Vec<NodeTerm>>,
-    /// The class of the volume while no claim has it.
-    pub(crate) free_in: Option<String>,
+    pub(crate) offer: Offer,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -44,11 +54,13 @@ pub(crate) struct Class {
 
 impl Claim {
     pub(crate) fn of(claim: &PersistentVolumeClaim) -> Self {
-        let spec = claim.spec.as_ref();
         Self {
-            class: spec.and_then(|spec| spec.storage_class_name.clone()),
-            volume: spec.and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty()),
-            going: claim.metadata.deletion_timestamp.is_some(),
+            wish: Wish::of(claim),
+            volume: volume_of(claim).map(str::to_owned),
+            bound: is_bound(claim) && volume_of(claim).is_some(),
+            lost: claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Lost")),
+            selected: claim.annotations().get(SELECTED_NODE).cloned(),
+            going: is_going(claim),
         }
     }
 }
@@ -57,19 +69,20 @@ impl Volume {
     pub(crate) fn of(volume: &PersistentVolume) -> Self {
         let spec = volume.spec.as_ref();
         let required = spec.and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
-        let free = spec.is_some_and(|spec| spec.claim_ref.is_none());
         Self {
             terms: required.map(|one| one.node_selector_terms.iter().filter_map(NodeTerm::new).collect()),
-            free_in: spec.filter(|_| free).map(|spec| spec.storage_class_name.clone().unwrap_or_default()),
+            offer: Offer::of(volume),
         }
+    }
+
+    /// Whether it can be used on a node.
+    pub(crate) fn reaches(&self, node: &str, labels: &Labels) -> bool {
+        self.terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node, labels)))
     }
 }
 
 impl Class {
     pub(crate) fn of(class: &StorageClass) -> Self {
-        Self {
-            waits: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
-            provisioned: class.provisioner != "kubernetes.io/no-provisioner",
-        }
+        Self { waits: waits_for_pod(class), provisioned: class.provisioner != "kubernetes.io/no-provisioner" }
     }
 }

@@ -13,8 +13,9 @@ use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
 use super::SCHEDULER;
-use super::api::{self, Unscheduled};
+use super::api::{self, Preparation, Unscheduled};
 use super::decide::decide;
+use super::filter::{Candidate, Choice, choose};
 use super::kin::kin;
 use super::labels::{Labels, PodSelector};
 use super::pending::Pending;
@@ -34,6 +35,7 @@ const UNDER_WAY: usize = 16;
 /// What came of a request.
 pub(super) enum Outcome {
     Bound(Identity, NodeName, Result<(), Error>),
+    Prepared(Identity, Result<(), Error>),
     Told(Identity, Result<(), Error>),
     /// For the pod with this uid.
     Evicted(String, Identity, Result<(), Error>),
@@ -100,9 +102,47 @@ impl Worker {
         };
         let kin = if pending.spread.is_empty() { kin(&self.context.caches, &pod) } else { None };
         match decide(&self.snapshot, pending, kin.as_ref(), &mut self.dice) {
-            Ok(node) => self.bind(pending, node),
+            Ok(node) => match self.choices(pending, &node) {
+                choices if choices.is_empty() => self.bind(pending, node),
+                choices => self.prepare(pending, node, &choices),
+            },
             Err(diagnosis) => self.fail(&pod, pending, diagnosis),
         }
+    }
+
+    /// What the pod's claims get that waited for it.
+    fn choices(&self, pending: &Pending, name: &str) -> Vec<Choice> {
+        let node = self.snapshot.node(name).and_then(|node| Some((node, node.facts.as_ref()?)));
+        let choices =
+            node.map(|(node, facts)| choose(&self.snapshot, pending, Candidate { name, node, facts }));
+        choices.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Lets the pod's claims have their volumes; the pod is tried again when they do, and can then go nowhere else.
+    fn prepare(&mut self, pending: &Pending, node: NodeName, choices: &[Choice]) {
+        let identity = pending.footprint.identity.clone();
+        let caches = &self.context.caches;
+        let known = |choice: &Choice| {
+            let claim = caches.persistent_volume_claims.get(&identity.namespace, &choice.claim)?;
+            let volume = match &choice.volume {
+                Some(name) => Some(caches.persistent_volumes.named(name)?),
+                None => None,
+            };
+            Some(Preparation { claim, volume })
+        };
+        let preparations: Option<Vec<_>> = choices.iter().map(known).collect();
+        let Some(preparations) = preparations else {
+            // That one of them went is about to be told.
+            self.queue.rest(&identity.uid);
+            return;
+        };
+        self.queue.await_volumes(&identity.uid, Instant::now());
+        let client = self.context.client.clone();
+        let request = async move {
+            let result = api::prepare(&client, preparations, &node).await;
+            Outcome::Prepared(identity, result)
+        };
+        self.waiting.push_back(request.boxed());
     }
 
     fn bind(&mut self, pending: &Pending, node: NodeName) {
@@ -193,7 +233,11 @@ impl Worker {
                 }
                 self.queue.rest(&pod.uid);
             }
-            Outcome::Told(_, Ok(())) | Outcome::Evicted(_, _, Ok(())) => {}
+            Outcome::Prepared(pod, Err(error)) => {
+                tracing::debug!(namespace = pod.namespace, pod = pod.name, %error, "cannot reserve volumes for a pod, trying again");
+                self.queue.rest(&pod.uid);
+            }
+            Outcome::Prepared(_, Ok(())) | Outcome::Told(_, Ok(())) | Outcome::Evicted(_, _, Ok(())) => {}
             Outcome::Evicted(uid, victim, Err(error)) => {
                 let (namespace, name) = (&victim.namespace, &victim.name);
                 tracing::warn!(namespace, pod = name, %error, "cannot evict a pod for a more important one");

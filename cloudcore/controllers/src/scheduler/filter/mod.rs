@@ -14,6 +14,7 @@ mod volumes;
 use std::collections::BTreeSet;
 
 pub(super) use spread::{included, selected};
+pub(super) use volumes::{Choice, choose};
 
 use super::node::{Facts, Node};
 use super::pending::Pending;

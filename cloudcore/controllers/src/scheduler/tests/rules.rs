@@ -237,10 +237,14 @@ fn claims_must_be_there_and_volumes_within_reach() {
     );
     let mut snapshot = one();
     assert_eq!(fault(&snapshot, &pod), Some(Fault::ClaimMissing("c".to_owned())));
-    let claim = |volume: Option<&str>, class: &str| Claim {
-        class: Some(class.to_owned()),
-        volume: volume.map(str::to_owned),
-        going: false,
+    let claim = |volume: Option<&str>, class: &str| {
+        let spec = json!({
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": class, "volumeName": volume,
+        });
+        let done = volume.map(|_| json!({"pv.kubernetes.io/bind-completed": "yes"}));
+        let meta = json!({"namespace": "n", "name": "c", "uid": "c", "annotations": done});
+        Claim::of(&serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
     };
     let key = ("n".to_owned(), "c".to_owned());
     snapshot.volumes.claims.insert(key.clone(), claim(None, "now"));
@@ -248,13 +252,31 @@ fn claims_must_be_there_and_volumes_within_reach() {
     snapshot.volumes.claims.insert(key.clone(), Claim { going: true, ..claim(None, "now") });
     assert_eq!(fault(&snapshot, &pod), Some(Fault::ClaimGoing("c".to_owned())));
 
+    let lost = Claim { lost: true, ..claim(Some("v"), "now") };
+    snapshot.volumes.claims.insert(key.clone(), lost);
+    let gone = Fault::ClaimLost { claim: "c".to_owned(), volume: "v".to_owned() };
+    assert_eq!(fault(&snapshot, &pod), Some(gone));
+
+    let named = Claim { bound: false, ..claim(Some("v"), "late") };
+    snapshot.volumes.claims.insert(key.clone(), named);
+    snapshot.volumes.classes.insert("late".to_owned(), Class { waits: true, provisioned: false });
+    assert_eq!(
+        fault(&snapshot, &pod),
+        Some(Fault::ClaimUnbound),
+        "who names a volume does not wait for a pod"
+    );
+
     snapshot.volumes.claims.insert(key.clone(), claim(Some("v"), "now"));
     assert_eq!(verdict(&snapshot, &pod), Some(Reason::VolumeGone.alone(true)));
     let volume = |zone: &str| {
         let term = json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]});
         let affinity = json!({"required": {"nodeSelectorTerms": [term]}});
-        let spec = json!({"nodeAffinity": affinity, "storageClassName": "late"});
-        Volume::of(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
+        let spec = json!({
+            "nodeAffinity": affinity, "storageClassName": "late", "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "2Gi"},
+        });
+        let volume = json!({"metadata": {"name": "v"}, "spec": spec, "status": {"phase": "Available"}});
+        Volume::of(&serde_json::from_value(volume).unwrap())
     };
     for (zone, expected) in [("y", Some(Reason::VolumeAffinity.alone(true))), ("x", None)] {
         snapshot.volumes.volumes.insert("v".to_owned(), volume(zone));
@@ -262,7 +284,6 @@ fn claims_must_be_there_and_volumes_within_reach() {
     }
 
     snapshot.volumes.claims.insert(key, claim(None, "late"));
-    snapshot.volumes.classes.insert("late".to_owned(), Class { waits: true, provisioned: false });
     assert_eq!(verdict(&snapshot, &pod), None);
     snapshot.volumes.volumes.clear();
     assert_eq!(verdict(&snapshot, &pod), Some(Reason::NoVolume.alone(true)));

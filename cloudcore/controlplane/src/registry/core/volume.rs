@@ -1,4 +1,4 @@
-//! Persistent volumes and claims. Stored; nothing binds them yet.
+//! Persistent volumes and claims.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub(super) const CLAIM: Descriptor = Descriptor {
             spec.default_to("volumeMode", "Filesystem");
         }
     },
-    prepare_create: |claim| claim.put("status", json!({"phase": "Pending"})),
+    prepare_create: |claim| born(claim, "kubernetes.io/pvc-protection"),
     validate: validate_claim,
     validate_update: validate_claim_update,
     printer: table::CLAIM,
@@ -49,12 +49,25 @@ pub(super) const VOLUME: Descriptor = Descriptor {
             }
         }
     },
-    prepare_create: |volume| volume.put("status", json!({"phase": "Pending"})),
+    prepare_create: |volume| born(volume, "kubernetes.io/pv-protection"),
     validate: validate_volume,
     validate_update: validate_volume_update,
     printer: table::VOLUME,
     ..Descriptor::of::<PersistentVolume>()
 };
+
+/// Nobody has it yet, and it does not go while it is in use: the controllers take the finalizer away. Source: Kubernetes v1.36
+/// `plugin/pkg/admission/storage/storageobjectinuseprotection`.
+fn born(object: &mut Value, finalizer: &str) {
+    object.put("status", json!({"phase": "Pending"}));
+    let Some(meta) = object.child("metadata") else { return };
+    let finalizers = meta.list("/finalizers");
+    if !finalizers.iter().any(|one| one == finalizer) {
+        let mut finalizers = finalizers.to_vec();
+        finalizers.push(json!(finalizer));
+        meta.put("finalizers", json!(finalizers));
+    }
+}
 
 fn access_modes(object: &Value, spec: &Path<'_>, detail: &str, errors: &mut Errors) {
     let path = spec.field("accessModes");
