@@ -538,3 +538,36 @@ spec:
         assert!(words(&explained).join(" ").contains("FIELD: nodeName <string>"), "{explained}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_resource_has_no_protobuf_form_but_may_be_deleted_with_options_in_it() {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let cluster = Cluster::start().await;
+    define(&cluster, widgets(free())).await;
+    let path = format!("{WIDGETS}/one");
+    let (code, _) = cluster.call("POST", WIDGETS, widget("one", json!({}))).await;
+    assert_eq!(code, 201);
+    let answer = async |method: &str, path: &str, header: &str, body: &[u8]| {
+        let request = http::Request::builder().method(method).uri(path).header(header, PROTOBUF);
+        let request = request.body(body.to_vec().into()).unwrap();
+        support::answered(cluster.client.send(request).await.unwrap()).await
+    };
+    let unknown = b"k8s\0\x0a\x18\x0a\x0eexample.com/v1\x12\x06Widget\x12\x00";
+    for body in [&unknown[..], b"k8s\0", b"nonsense", b""] {
+        for (method, path) in [("POST", WIDGETS), ("PUT", &path)] {
+            let (code, refused) = answer(method, path, "content-type", body).await;
+            assert_eq!((code, &refused["reason"]), (415, &json!("UnsupportedMediaType")), "{refused}");
+            let said = refused["message"].as_str().unwrap();
+            assert!(
+                said.ends_with("accepted media types include: application/json, application/yaml"),
+                "{said}"
+            );
+        }
+    }
+    let (code, refused) = answer("GET", &path, "accept", b"").await;
+    assert_eq!((code, &refused["reason"]), (406, &json!("NotAcceptable")), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("application/json, application/yaml"), "{refused}");
+    let options = b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x02\x08\x00";
+    let (code, gone) = answer("DELETE", &path, "content-type", options).await;
+    assert_eq!(code, 200, "{gone}");
+}

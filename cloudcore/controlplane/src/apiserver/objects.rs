@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Status,
     /// The debug containers of a pod.
     EphemeralContainers,
+    /// Whether a certificate is granted.
+    Approval,
     /// Whatever the server itself changes: no rules apply.
     Whole,
 }
@@ -38,6 +40,7 @@ impl Part {
             Self::Main | Self::Whole => "",
             Self::Status => "status",
             Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Approval => "approval",
         }
     }
 }
@@ -146,7 +149,7 @@ impl Api {
                 return Err(Status::conflict(group, plural, name, &why));
             }
             metadata::keep(&old, &mut new)?;
-            admission::restrict(target, part, &old, &new)?;
+            admission::restrict(self, target, part, &old, &new)?;
             let entries = stated(&mut new);
             let own = |new: &mut Value| {
                 state(new, entries);
@@ -159,6 +162,12 @@ impl Api {
                     own(&mut new);
                     admission::update(self, target, &old, &mut new)?;
                     resource.validate_update(&old, &new)
+                }
+                Part::Approval => {
+                    admission::decide(&old, &mut new);
+                    resource.prepare_status_update(&old, &mut new);
+                    own(&mut new);
+                    resource.validate_status_update(&old, &new)
                 }
                 Part::Status => {
                     resource.prepare_status_update(&old, &mut new);

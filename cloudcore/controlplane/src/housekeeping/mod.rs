@@ -1,5 +1,5 @@
 //! What the control plane does by itself, without being asked: furnishes namespaces, empties those that go, brings custom kinds
-//! in and out, says where the API answers, gathers roles, fills token secrets, counts quotas, and forgets old events.
+//! in and out, says where the API answers, gathers roles, fills token secrets, signs certificates, counts quotas, and forgets old events.
 //!
 //! Level-triggered: every pass looks at what is there and does what is missing, so a restart in the middle costs nothing. May call:
 //! `apiserver` (its rules for objects), `registry`, `store`. Called by: `plane`, and by `apiserver` right after a write where the
@@ -7,6 +7,7 @@
 
 mod aggregation;
 mod bootstrap;
+mod certificates;
 mod crds;
 mod endpoint;
 mod events;
@@ -27,6 +28,7 @@ use tasks::{Restart, TaskSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::apiserver::{Api, Target};
+use crate::pki::Pki;
 use crate::store::{Collection, Key, ListQuery, Watcher};
 
 /// Changes that come together are handled together.
@@ -40,27 +42,29 @@ const WATCHED: &[(&str, &str)] = &[
     ("", "configmaps"),
     ("", "secrets"),
     ("", "services"),
+    ("certificates.k8s.io", "certificatesigningrequests"),
     ("rbac.authorization.k8s.io", "clusterroles"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
 ];
 
 /// Starts the housekeepers on `tasks`. `port` is where the API is served.
-pub(crate) fn start(api: &Arc<Api>, port: u16, tasks: &TaskSet) {
-    let keeper = Arc::clone(api);
-    tasks.spawn("housekeeping", Restart::on_failure(), move |token| keep(Arc::clone(&keeper), port, token));
+pub(crate) fn start(api: &Arc<Api>, pki: &Arc<Pki>, port: u16, tasks: &TaskSet) {
+    let (keeper, pki) = (Arc::clone(api), Arc::clone(pki));
+    let own = move |token| keep(Arc::clone(&keeper), Arc::clone(&pki), port, token);
+    tasks.spawn("housekeeping", Restart::on_failure(), own);
     let keeper = Arc::clone(api);
     tasks.spawn("quotas", Restart::on_failure(), move |token| quotas::keep(Arc::clone(&keeper), token));
     let keeper = Arc::clone(api);
     tasks.spawn("events", Restart::on_failure(), move |token| events::expire(Arc::clone(&keeper), token));
 }
 
-async fn keep(api: Arc<Api>, port: u16, token: CancellationToken) -> Result<(), Infallible> {
+async fn keep(api: Arc<Api>, pki: Arc<Pki>, port: u16, token: CancellationToken) -> Result<(), Infallible> {
     let now = api.store.revision();
     let watch = |(group, plural): &(&str, &str)| api.store.watch(&Collection::new(group, plural), now);
     let mut watchers: Vec<Watcher> = WATCHED.iter().map(watch).collect();
     loop {
         let revision = api.store.revision();
-        let unfinished = pass(&api, port).await;
+        let unfinished = pass(&api, &pki, port).await;
         let something = async {
             if unfinished {
                 // Whatever was waited for may be in any collection.
@@ -86,7 +90,7 @@ async fn keep(api: Arc<Api>, port: u16, token: CancellationToken) -> Result<(), 
 }
 
 /// Does what is missing; tells whether something has to be waited for.
-async fn pass(api: &Api, port: u16) -> bool {
+async fn pass(api: &Api, pki: &Pki, port: u16) -> bool {
     if let Err(error) = bootstrap::own_service(api, port).await {
         tracing::warn!(%error, "the service of the API itself could not be made");
     }
@@ -94,6 +98,7 @@ async fn pass(api: &Api, port: u16) -> bool {
     let crds = crds::pass(api).await;
     aggregation::pass(api).await;
     tokens::pass(api).await;
+    certificates::pass(api, &pki.authority).await;
     namespaces || crds
 }
 

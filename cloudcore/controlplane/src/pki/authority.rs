@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 
 use super::{PkiError, Subject, files};
 
@@ -37,6 +39,19 @@ pub struct Issued {
     pub chain: Vec<CertificateDer<'static>>,
     /// DER.
     pub key_der: PrivateKeyDer<'static>,
+}
+
+/// A request for a client certificate that somebody with the right to do so has approved.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRequest<'a> {
+    /// The request, DER.
+    pub der: &'a [u8],
+    /// Whether the key may encrypt keys.
+    pub encipherment: bool,
+    /// Whether the key may sign.
+    pub signature: bool,
+    /// How long the certificate should be good, at most a year, which is also the default.
+    pub life: Option<Duration>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -137,6 +152,40 @@ impl Authority {
         let mut params = params(subject, LIFE);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, &subject.name)
+    }
+
+    /// The certificate (PEM) that a request asks for: its subject and alternative names, for clients only.
+    ///
+    /// # Errors
+    /// When the request cannot be read, is not signed with its own key, or asks for what cannot stand in a certificate.
+    pub fn answer(&self, asked: &ClientRequest<'_>) -> Result<String, PkiError> {
+        let wrong = |detail: String| PkiError::Issue { name: "a client".to_owned(), detail };
+        let (_, parsed) =
+            X509CertificationRequest::from_der(asked.der).map_err(|error| wrong(error.to_string()))?;
+        let mut kinds = Vec::new();
+        for attribute in parsed.certification_request_info.subject.iter_attributes() {
+            // The maker of certificates keeps the last of several, which would take a group away.
+            if kinds.contains(&attribute.attr_type()) {
+                return Err(wrong("the subject has several values of one attribute".to_owned()));
+            }
+            kinds.push(attribute.attr_type());
+        }
+        let request =
+            CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(asked.der))
+                .map_err(|error| wrong(error.to_string()))?;
+        let life = asked.life.unwrap_or(LIFE).min(LIFE);
+        let mut params = params(&Subject { name: String::new(), groups: Vec::new() }, life);
+        params.distinguished_name = request.params.distinguished_name;
+        params.subject_alt_names = request.params.subject_alt_names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if asked.signature {
+            params.key_usages.push(KeyUsagePurpose::DigitalSignature);
+        }
+        if asked.encipherment {
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
+        let signed = params.signed_by(&request.public_key, &self.issuer);
+        signed.map(|certificate| certificate.pem()).map_err(|error| wrong(error.to_string()))
     }
 
     fn sign(&self, mut params: CertificateParams, name: &str) -> Result<Issued, PkiError> {

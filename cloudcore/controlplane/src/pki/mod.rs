@@ -10,7 +10,7 @@ mod files;
 mod names;
 mod secrets;
 
-pub use authority::{Authority, Issued};
+pub use authority::{Authority, ClientRequest, Issued};
 pub use names::{Subject, subject_of};
 pub use secrets::SecretKeys;
 

@@ -147,7 +147,7 @@ impl ControlPlane {
             || OpenError::Tls("a key of service account tokens (pki/sa*.key) is not a P-256 key".to_owned());
         let api = Api::new(parts).ok_or_else(wrong_key)?;
         housekeeping::bootstrap(&api, housekeeping::advertised(address, &names).await, &crds).await?;
-        housekeeping::start(&api, address.port(), &tasks);
+        housekeeping::start(&api, &pki, address.port(), &tasks);
         let names = tls::names(names, address);
         Ok(Self { api, pki, tasks, scribe, listener, address, names })
     }

@@ -17,7 +17,7 @@ pub(super) const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// The verbs of `status` and `scale`.
-const EDIT: &[&str] = &["get", "patch", "update"];
+pub(super) const EDIT: &[&str] = &["get", "patch", "update"];
 
 /// A part of an object with a URL of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

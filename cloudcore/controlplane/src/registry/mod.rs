@@ -7,6 +7,7 @@ mod apiextensions;
 mod apps;
 mod autoscaling;
 mod batch;
+mod certificates;
 mod checks;
 mod coordination;
 mod core;
@@ -29,6 +30,9 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 
+pub(crate) use certificates::{
+    requested as requested_certificate, validate_conditions as validate_certificate_conditions,
+};
 pub(crate) use core::classify_pod;
 pub use custom::ScalePaths;
 pub use descriptor::{Dependents, Descriptor, Subresource};
@@ -62,7 +66,7 @@ const BODIES: &[RootSchema] = &[
 
 /// All built-in kinds: core first, then the groups in the order in which clients should prefer them.
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
-    let families: [&'static [Descriptor]; 16] = [
+    let families: [&'static [Descriptor]; 17] = [
         core::KINDS,
         apps::KINDS,
         core::EVENTS,
@@ -70,6 +74,7 @@ fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
         reviews::AUTHORIZATION,
         autoscaling::KINDS,
         batch::KINDS,
+        certificates::KINDS,
         network::NETWORKING,
         policy::POLICY,
         rbac::KINDS,

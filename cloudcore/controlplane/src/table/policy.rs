@@ -1,9 +1,9 @@
-//! Smaller groups: leases, bindings, disruption budgets, priorities, classes.
+//! Smaller groups: leases, bindings, disruption budgets, priorities, classes, requests for certificates.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::age::age;
+use super::age::{age, human_duration};
 use super::format::{NONE, count, name, or};
 use super::{AGE, Column, NAME, Printer, int, text, wide};
 use crate::schema::Json;
@@ -74,6 +74,30 @@ pub(crate) const PRIORITY_CLASS: Printer = Printer::new(
 pub(crate) const RUNTIME_CLASS: Printer = Printer::new(&[NAME, text("Handler"), AGE], |class, now| {
     vec![name(class), json!(class.text("/handler")), age(class, now)]
 });
+
+pub(crate) const CERTIFICATE_REQUEST: Printer = Printer::new(
+    &[NAME, AGE, text("SignerName"), text("Requestor"), text("RequestedDuration"), text("Condition")],
+    |request, now| {
+        let seconds = request.int("/spec/expirationSeconds");
+        let has = |kind: &str| request.list("/status/conditions").iter().any(|one| one.text("/type") == kind);
+        let mut said: Vec<&str> =
+            ["Approved", "Denied", "Failed"].into_iter().filter(|kind| has(kind)).collect();
+        if said.is_empty() {
+            said.push("Pending");
+        }
+        if !request.text("/status/certificate").is_empty() {
+            said.push("Issued");
+        }
+        vec![
+            name(request),
+            age(request, now),
+            json!(or(request.text("/spec/signerName"), NONE)),
+            json!(request.text("/spec/username")),
+            json!(seconds.map_or_else(|| NONE.to_owned(), human_duration)),
+            json!(said.join(",")),
+        ]
+    },
+);
 
 pub(crate) const STORAGE_CLASS: Printer = Printer::new(
     &[

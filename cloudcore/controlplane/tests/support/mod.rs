@@ -64,7 +64,8 @@ pub async fn call_as(
     answered(response).await
 }
 
-async fn answered(response: http::Response<kube::client::Body>) -> (u16, Value) {
+/// Status and document of an answer.
+pub async fn answered(response: http::Response<kube::client::Body>) -> (u16, Value) {
     let code = response.status().as_u16();
     #[allow(clippy::disallowed_methods, reason = "our own server's answers are bounded")]
     let bytes = response.into_body().collect().await.unwrap().to_bytes();

@@ -3,6 +3,7 @@
 //! May call: `auth`, `store` (to read). Called by: `objects`, with every write before it is validated.
 
 mod accounts;
+mod certificates;
 mod escalation;
 mod limits;
 mod nodes;
@@ -11,6 +12,7 @@ mod quota;
 mod services;
 mod tolerations;
 
+pub(super) use certificates::decide;
 pub(super) use quota::holds as has_quota;
 pub(crate) use quota::usage;
 pub(crate) use services::API_SERVICE;
@@ -53,6 +55,7 @@ pub(super) fn namespace(api: &Api, target: &Target, object: &Value) -> Result<()
 /// Fills in and checks what a new object takes from others.
 pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(), Status> {
     limits::apply(api, target, object)?;
+    certificates::create(target, object)?;
     if target.is_core("pods") {
         accounts::admit(api, target, object)?;
     }
@@ -85,7 +88,14 @@ pub(super) fn update(api: &Api, target: &Target, old: &Value, new: &mut Value) -
 }
 
 /// What the caller may not change in an object that it may change.
-pub(super) fn restrict(target: &Target, part: Part, old: &Value, new: &Value) -> Result<(), Status> {
+pub(super) fn restrict(
+    api: &Api,
+    target: &Target,
+    part: Part,
+    old: &Value,
+    new: &Value,
+) -> Result<(), Status> {
+    certificates::restrict(api, target, part, old, new)?;
     nodes::update(target, part, old, new)
 }
 

@@ -86,6 +86,10 @@ pub(in crate::apiserver) fn decode(
     let value = match media_type(headers) {
         "application/json" => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?,
         "application/yaml" => parse_yaml(body).map_err(unreadable)?,
+        // Whatever is in it; but options and other bodies of built-in types may come so.
+        PROTOBUF if resource.is_custom() && kind == resource.kind => {
+            return Err(Status::unsupported_media_type(accepted));
+        }
         PROTOBUF => resource.decode_protobuf(body).map_err(|error| match error {
             ProtobufError::UnknownKind { .. } => Status::unsupported_media_type(accepted),
             error => Status::bad_request(format!(

@@ -33,9 +33,10 @@ pub(super) async fn serve(
         return Err(Status::method_not_allowed());
     }
     match (subresource, verb) {
-        ("status" | "ephemeralcontainers", "get") => verbs::get(api, call).await,
+        ("status" | "ephemeralcontainers" | "approval", "get") => verbs::get(api, call).await,
         ("status", _) => status::write(api, call, verb, body).await,
         ("ephemeralcontainers", _) => status::write_ephemeral(api, call, verb, body).await,
+        ("approval", _) => status::decide(api, call, verb, body).await,
         ("scale", _) => scale::serve(api, call, verb, body).await,
         ("binding", _) => binding::bind(api, call, body).await,
         ("eviction", _) => eviction::evict(api, call, body).await,

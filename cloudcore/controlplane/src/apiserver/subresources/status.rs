@@ -1,4 +1,5 @@
-//! Writes that reach one part of the object only: `status`, and `ephemeralcontainers` of pods.
+//! Writes that reach one part of the object only: `status`, `ephemeralcontainers` of pods, and `approval` of requests for
+//! certificates.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -24,6 +25,11 @@ pub(super) async fn write_ephemeral(
     body: Body,
 ) -> Result<Response, Status> {
     part(api, call, Part::EphemeralContainers, verb, body).await
+}
+
+/// Grants a certificate, or denies it.
+pub(super) async fn decide(api: &Api, call: &Call, verb: &str, body: Body) -> Result<Response, Status> {
+    part(api, call, Part::Approval, verb, body).await
 }
 
 async fn part(api: &Api, call: &Call, part: Part, verb: &str, body: Body) -> Result<Response, Status> {
