@@ -68,6 +68,22 @@ fn path(pod: &Pod, settings: &Settings, controller: &str) -> PathBuf {
     ends.fold(hierarchy, |dir, end| dir.join(format!("{}.slice", &name[..end])))
 }
 
+/// Where pods' groups lie, by class.
+const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
+
+/// Uids of the pods that have a group in any hierarchy.
+pub fn uids(settings: &Settings) -> Vec<String> {
+    if settings.cgroup_driver == CgroupDriver::Systemd {
+        return Vec::new();
+    }
+    let root = settings.cgroup_root.trim_matches('/');
+    let dirs =
+        hierarchies().into_iter().flat_map(|hierarchy| CLASSES.map(|class| hierarchy.join(root).join(class)));
+    let entries = dirs.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| Some(name.strip_prefix("pod")?.to_owned())).collect()
+}
+
 /// Removes what is left of a pod's cgroups. Only empty ones can be removed, so nothing alive is hurt.
 pub fn remove(uid: &str, settings: &Settings) {
     if settings.cgroup_driver == CgroupDriver::Systemd || uid.is_empty() {
@@ -75,7 +91,7 @@ pub fn remove(uid: &str, settings: &Settings) {
     }
     let root = settings.cgroup_root.trim_matches('/');
     for hierarchy in hierarchies() {
-        for class in ["kubepods", "kubepods/burstable", "kubepods/besteffort"] {
+        for class in CLASSES {
             remove_empty(&hierarchy.join(root).join(class).join(format!("pod{uid}")));
         }
     }

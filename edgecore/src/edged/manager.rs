@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::leftovers;
 use super::node::RuntimeHealth;
 use super::pod::worker::{Desired, Worker};
 use super::pod::{policy, status};
 use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, labels};
 use super::static_pods::{self, StaticPods};
-use super::volumes;
 use crate::edgehub::Connection;
 use crate::metamanager::{STATIC_UID, StoreError};
 
@@ -34,6 +34,8 @@ const AFTER_EVENT: [Duration; 4] =
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 /// How often the runtime is asked whether it can run pods; it is asked whether it lives at every look.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked for what pods that are gone have left. Reads some forty directories.
+const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// A pod must be unknown this often in a row before it is removed.
 const UNKNOWN_LOOKS: u8 = 2;
 
@@ -62,7 +64,8 @@ pub(super) struct Manager {
     /// When the runtime was last asked how it is.
     asked: Option<Instant>,
     connected_since: Option<Instant>,
-    cleaned: bool,
+    /// When it was last looked for what pods that are gone have left.
+    cleaned: Option<Instant>,
 }
 
 impl Manager {
@@ -86,7 +89,7 @@ impl Manager {
             answers: false,
             asked: None,
             connected_since: None,
-            cleaned: false,
+            cleaned: None,
         }
     }
 
@@ -334,7 +337,7 @@ impl Manager {
             }
         }
         self.remove_unknown(&prints, &sandboxes, &containers);
-        self.clean_directories(&prints);
+        self.clean_up(&prints);
         self.prints = prints;
     }
 
@@ -399,14 +402,14 @@ impl Manager {
         }
     }
 
-    /// Once, directories of pods that exist nowhere any more.
-    fn clean_directories(&mut self, prints: &HashMap<PodUid, u64>) {
-        if self.cleaned || !self.may_remove_unknown() {
+    /// Directories and cgroups of pods that exist nowhere any more.
+    fn clean_up(&mut self, prints: &HashMap<PodUid, u64>) {
+        let recently = self.cleaned.is_some_and(|cleaned| cleaned.elapsed() < CLEAN_EVERY);
+        if recently || !self.may_remove_unknown() {
             return;
         }
-        self.cleaned = true;
-        let left = volumes::orphans(&self.ctx.settings);
-        let left: Vec<String> = left
+        self.cleaned = Some(Instant::now());
+        let left: Vec<String> = leftovers::uids(&self.ctx.settings)
             .into_iter()
             .filter(|uid| !self.workers.contains_key(uid) && !prints.contains_key(&PodUid(uid.clone())))
             .collect();
@@ -416,16 +419,11 @@ impl Manager {
         let ctx = Arc::clone(&self.ctx);
         self.tasks.spawn_once("clean-up", move |_| async move {
             for uid in left {
-                let (settings, name) = (ctx.settings.clone(), uid.clone());
-                let done = tokio::task::spawn_blocking(move || {
-                    super::cgroups::remove(&name, &settings);
-                    volumes::teardown(&name, &settings)
-                });
+                let (ctx, name) = (Arc::clone(&ctx), uid.clone());
+                let done = tokio::task::spawn_blocking(move || leftovers::remove(&name, &ctx.settings));
                 match done.await.map_err(std::io::Error::other).and_then(|result| result) {
-                    Ok(()) => tracing::info!(uid, "removed what a pod that is gone had left on disk"),
-                    Err(error) => {
-                        tracing::warn!(uid, "cannot remove what a pod that is gone left on disk: {error}")
-                    }
+                    Ok(()) => tracing::info!(uid, "removed what a pod that is gone had left"),
+                    Err(error) => tracing::warn!(uid, "cannot remove what a pod that is gone left: {error}"),
                 }
             }
         });

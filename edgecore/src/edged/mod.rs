@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod host;
 pub mod housekeeping;
 pub mod images;
+mod leftovers;
 mod manager;
 pub mod node;
 pub mod objects;

@@ -1,5 +1,6 @@
 //! Owns what keeps a node alive for years: log files that are turned over, images that nobody uses, pods that have to go
-//! before the machine runs out of memory or disk.
+//! before the machine runs out of memory or disk,
+//! and helpers of the runtime that were lost.
 //!
 //! May call: the runtime, the store (which pods there are), the recorder. Called by edged, once. Numbers, order and words are the
 //! kubelet's (Kubernetes v1.32 `pkg/kubelet/{logs,images,eviction}`).
@@ -8,6 +9,7 @@ mod eviction;
 mod images;
 mod logs;
 mod pressure;
+mod shims;
 mod storage;
 mod usage;
 
@@ -34,6 +36,14 @@ pub(super) fn start(ctx: &Arc<Context>, tasks: &TaskSet) {
         let ctx = Arc::clone(&of);
         async move {
             token.run_until_cancelled(logs::run(&ctx, look)).await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    let of = Arc::clone(ctx);
+    tasks.spawn("shims", Restart::on_failure(), move |token| {
+        let ctx = Arc::clone(&of);
+        async move {
+            token.run_until_cancelled(shims::run(&ctx)).await;
             Ok::<(), Infallible>(())
         }
     });

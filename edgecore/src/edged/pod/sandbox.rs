@@ -28,7 +28,11 @@ pub fn config(pod: &Pod, attempt: u32, settings: &Settings, host: &Dns) -> PodSa
             namespace: text(&meta.namespace),
             attempt,
         }),
-        hostname: dns::hostname(pod, &settings.node_name),
+        // Who shares the node's network shares its name: runtimes refuse to set one there.
+        hostname: match policy::host_network(pod) {
+            true => String::new(),
+            false => dns::hostname(pod, &settings.node_name),
+        },
         log_directory: log_directory(pod, settings).to_string_lossy().into_owned(),
         dns_config: Some(DnsConfig { servers: dns.servers, searches: dns.searches, options: dns.options }),
         port_mappings: ports(pod),

@@ -97,7 +97,14 @@ impl ContainerRuntime for Cri {
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError> {
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: id.0.clone() };
         let mut client = self.runtime.clone();
-        gone(self.call("RemovePodSandbox", self.limit, client.remove_pod_sandbox(request)).await)
+        let removed =
+            gone(self.call("RemovePodSandbox", self.limit, client.remove_pod_sandbox(request.clone())).await);
+        match removed {
+            Err(error) if self.end_lost_task(&error).await => {
+                gone(self.call("RemovePodSandbox", self.limit, client.remove_pod_sandbox(request)).await)
+            }
+            removed => removed,
+        }
     }
 
     async fn create_container(
@@ -134,7 +141,14 @@ impl ContainerRuntime for Cri {
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let request = cri::RemoveContainerRequest { container_id: id.0.clone() };
         let mut client = self.runtime.clone();
-        gone(self.call("RemoveContainer", self.limit, client.remove_container(request)).await)
+        let removed =
+            gone(self.call("RemoveContainer", self.limit, client.remove_container(request.clone())).await);
+        match removed {
+            Err(error) if self.end_lost_task(&error).await => {
+                gone(self.call("RemoveContainer", self.limit, client.remove_container(request)).await)
+            }
+            removed => removed,
+        }
     }
 
     async fn layers(&self, pod: &PodUid) -> Result<BTreeMap<ContainerId, u64>, RuntimeError> {

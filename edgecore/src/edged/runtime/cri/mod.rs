@@ -3,6 +3,7 @@
 
 mod client;
 mod containerd_events;
+mod containerd_tasks;
 mod convert;
 
 use std::time::Duration;
