@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::cache::{Cache, Cached, is_going, uid_of};
+use crate::cache::{Cache, Cached, Shelf, is_going, uid_of};
 use crate::error::Error;
 
 /// The reference by which `owner` controls an object.
@@ -85,15 +85,16 @@ where
 ///
 /// # Errors
 /// Those of [`claim`], and a selector that cannot be read.
-pub(crate) async fn claim_from<O, K>(
+pub(crate) async fn claim_from<O, K, S>(
     client: &Client,
     owner: &O,
     selector: Option<&LabelSelector>,
-    cache: &Cache<K>,
+    cache: &Cache<K, S>,
 ) -> Result<Vec<Arc<K>>, Error>
 where
     O: Cached + Resource<Scope = NamespaceResourceScope>,
     K: Cached + Resource<Scope = NamespaceResourceScope>,
+    S: Shelf<K>,
 {
     let selector = selector.cloned().unwrap_or_default();
     let selector =

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -15,7 +15,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use tasks::TaskSet;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Pods};
 use crate::events::{Events, Recorder, Reporter};
 
 /// What an operator may choose.
@@ -72,7 +72,7 @@ pub(crate) struct Caches {
     pub(crate) persistent_volume_claims: Cache<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Cache<PersistentVolume>,
     pub(crate) pod_disruption_budgets: Cache<PodDisruptionBudget>,
-    pub(crate) pods: Cache<Pod>,
+    pub(crate) pods: Pods,
     pub(crate) replica_sets: Cache<ReplicaSet>,
     pub(crate) replication_controllers: Cache<ReplicationController>,
     pub(crate) services: Cache<Service>,

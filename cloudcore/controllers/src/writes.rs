@@ -12,7 +12,7 @@ use std::time::Duration;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-use crate::cache::{Cache, Cached, revision_of, uid_of};
+use crate::cache::{Cache, Cached, Shelf, revision_of, uid_of};
 
 /// How long the caches may lag before the controller acts all the same (Kubernetes: `ExpectationsTimeout`).
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -49,7 +49,12 @@ impl Writes {
     }
 
     /// Whether `cache` shows all that was written on behalf of `owner`.
-    pub(crate) fn are_seen<O: Resource, K: Cached>(&self, owner: &O, cache: &Cache<K>) -> bool {
+    pub(crate) fn are_seen<O, K, S>(&self, owner: &O, cache: &Cache<K, S>) -> bool
+    where
+        O: Resource,
+        K: Cached,
+        S: Shelf<K>,
+    {
         let revision = cache.revision();
         self.seen(&uid_of(owner), revision, |uid, namespace, name| {
             cache.get(namespace, name).is_none_or(|there| uid_of(&*there) != uid)

@@ -7,20 +7,34 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use super::{Cached, uid_of};
+use super::Cached;
+use super::id::Id;
+use super::shelf::Keeps;
+
+/// What became of an object.
+#[derive(Clone)]
+pub(super) enum What<K: Cached> {
+    /// Its newest state is on the shelf.
+    Changed,
+    /// This was its last state.
+    Gone(Arc<K>),
+}
 
 /// Bounded by the number of objects: a second change of an object replaces the first.
 pub(super) struct Queue<K: Cached>(Mutex<State<K>>);
 
 struct State<K: Cached> {
-    /// By uid, so that an object and its namesake after it are two.
-    waiting: HashMap<String, Arc<K>>,
-    order: VecDeque<String>,
+    /// By uid as well, so that an object and its namesake after it are two.
+    waiting: HashMap<Arc<Id>, What<K>>,
+    order: VecDeque<Arc<Id>>,
     reader: Option<Waker>,
 }
 
 /// The objects that changed or went, in the order in which they first did. Never ends.
-pub(crate) struct Changes<K: Cached>(Arc<Queue<K>>);
+pub(crate) struct Changes<K: Cached> {
+    queue: Arc<Queue<K>>,
+    shelf: Arc<dyn Keeps<K>>,
+}
 
 // === impl Queue ===
 
@@ -31,11 +45,10 @@ impl<K: Cached> Default for Queue<K> {
 }
 
 impl<K: Cached> Queue<K> {
-    pub(super) fn push(&self, object: Arc<K>) {
+    pub(super) fn push(&self, id: &Arc<Id>, what: What<K>) {
         let mut state = self.state();
-        let uid = uid_of(&*object);
-        if state.waiting.insert(uid.clone(), object).is_none() {
-            state.order.push_back(uid);
+        if state.waiting.insert(Arc::clone(id), what).is_none() {
+            state.order.push_back(Arc::clone(id));
         }
         if let Some(reader) = state.reader.take() {
             reader.wake();
@@ -50,8 +63,17 @@ impl<K: Cached> Queue<K> {
 // === impl Changes ===
 
 impl<K: Cached> Changes<K> {
-    pub(super) fn new(queue: Arc<Queue<K>>) -> Self {
-        Self(queue)
+    pub(super) fn new(queue: Arc<Queue<K>>, shelf: Arc<dyn Keeps<K>>) -> Self {
+        Self { queue, shelf }
+    }
+
+    fn pop(&self, reader: &Waker) -> Option<(Arc<Id>, What<K>)> {
+        let mut state = self.queue.state();
+        let next = state.order.pop_front().and_then(|id| state.waiting.remove_entry(&id));
+        if next.is_none() {
+            state.reader = Some(reader.clone());
+        }
+        next
     }
 }
 
@@ -59,15 +81,17 @@ impl<K: Cached> Stream for Changes<K> {
     type Item = Arc<K>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<K>>> {
-        let mut state = self.0.state();
-        let next = state.order.pop_front().and_then(|uid| state.waiting.remove(&uid));
-        match next {
-            Some(object) => Poll::Ready(Some(object)),
-            None => {
-                state.reader = Some(context.waker().clone());
-                Poll::Pending
+        while let Some((id, what)) = self.pop(context.waker()) {
+            let object = match what {
+                What::Changed => self.shelf.still(&id),
+                What::Gone(object) => Some(object),
+            };
+            // One that is not there any more is about to be told as gone.
+            if object.is_some() {
+                return Poll::Ready(object);
             }
         }
+        Poll::Pending
     }
 }
 
@@ -75,28 +99,39 @@ impl<K: Cached> Stream for Changes<K> {
 mod tests {
     use futures::{FutureExt, StreamExt};
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::watcher::Event;
 
+    use super::super::shelf::Whole;
     use super::*;
 
-    fn object(name: &str, uid: &str, version: &str) -> Arc<ConfigMap> {
+    fn object(name: &str, uid: &str, version: &str) -> ConfigMap {
         let mut object = ConfigMap::default();
         object.metadata.name = Some(name.to_owned());
         object.metadata.uid = Some(uid.to_owned());
         object.metadata.resource_version = Some(version.to_owned());
-        Arc::new(object)
+        object
     }
 
     #[test]
     fn a_slow_reader_sees_each_object_once_and_newest_and_namesakes_apart() {
-        let queue = Arc::new(Queue::default());
-        for (name, uid, version) in [("a", "1", "1"), ("b", "2", "2"), ("a", "1", "3"), ("a", "4", "4")] {
-            queue.push(object(name, uid, version));
+        let (queue, shelf) = (Arc::new(Queue::default()), Arc::new(Whole::default()));
+        for (name, uid, version) in [("a", "1", "1"), ("b", "2", "2"), ("a", "1", "3"), ("c", "5", "5")] {
+            let object = object(name, uid, version);
+            shelf.apply(&Event::Apply(object.clone()));
+            queue.push(&Arc::new(Id::of(&object)), What::Changed);
         }
-        let mut changes = Changes::new(queue);
+        let (old, new) = (object("a", "1", "4"), object("a", "4", "6"));
+        shelf.apply(&Event::Delete(old.clone()));
+        queue.push(&Arc::new(Id::of(&old)), What::Gone(Arc::new(old)));
+        shelf.apply(&Event::Apply(new.clone()));
+        queue.push(&Arc::new(Id::of(&new)), What::Changed);
+        // The reader is not told yet that this one is gone.
+        shelf.apply(&Event::Delete(object("c", "5", "7")));
+        let mut changes = Changes::new(queue, shelf);
         let mut seen = Vec::new();
         while let Some(Some(object)) = changes.next().now_or_never() {
             seen.push(object.metadata.resource_version.clone().unwrap());
         }
-        assert_eq!(seen, ["3", "2", "4"]);
+        assert_eq!(seen, ["4", "2", "6"]);
     }
 }

@@ -1,25 +1,29 @@
 //! One watch and one copy of a kind, for all controllers together.
 //!
-//! Owns: the reflector's task, and who is to be told of changes. May call: the API. Called by: `context`, which makes them, and
-//! every controller, which reads [`Cache::store`] and feeds [`Cache::changes`] to kube's `Controller::for_shared_stream` and
-//! `owns_shared_stream`.
+//! Owns: the reflector's task, the copies ([`shelf`], [`packed`]), and who is to be told of changes. May call: the API. Called by:
+//! `context`, which makes them, and every controller, which reads [`Cache::store`] and feeds [`Cache::changes`] to kube's
+//! `Controller::for_shared_stream` and `owns_shared_stream`.
 //!
 //! Kube's own shared streams make the watch wait for the slowest reader and keep deletions to themselves. Here each
-//! reader has a queue that keeps the newest change per object, so none can hold up another and a deletion is told as well.
+//! reader has a queue of the objects that changed, so none can hold up another and a deletion is told as well.
 
 mod changes;
+mod id;
 mod owners;
+mod packed;
+mod shelf;
 mod slim;
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -28,8 +32,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use changes::Changes;
-use changes::Queue;
+use changes::{Queue, What};
+use id::Id;
 use owners::{Owner, Owners, owner_of};
+pub(crate) use packed::{Glance, Labels};
+pub(crate) use shelf::{Shelf, Whole};
 
 /// What can be cached: any kind of `k8s-openapi`.
 pub(crate) trait Cached:
@@ -44,14 +51,17 @@ impl<K> Cached for K where
 
 /// All objects of a kind as the watch last told, without what controllers never look at ([`slim`]): an object from
 /// here must never be sent back whole; change objects with patches.
-pub(crate) struct Cache<K: Cached> {
-    store: Store<K>,
+pub(crate) struct Cache<K: Cached, S: Shelf<K> = Whole<K>> {
+    shelf: Arc<S>,
     shared: Arc<Shared<K>>,
 }
 
+/// The cache of pods.
+pub(crate) type Pods = Cache<Pod, packed::Pods>;
+
 struct Shared<K: Cached> {
     queues: Mutex<Vec<Weak<Queue<K>>>>,
-    owners: Owners<K>,
+    owners: Owners,
     revision: AtomicU64,
     /// Whether the first list is here, or will never be.
     listed: watch::Sender<bool>,
@@ -59,18 +69,45 @@ struct Shared<K: Cached> {
 
 // === impl Cache ===
 
-impl<K: Cached> Clone for Cache<K> {
+impl<K: Cached, S: Shelf<K>> Clone for Cache<K, S> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), shared: Arc::clone(&self.shared) }
+        Self { shelf: Arc::clone(&self.shelf), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<K: Cached> Cache<K> {
+    /// The copy, for kube's controllers and for questions about all objects.
+    pub(crate) fn store(&self) -> Store<K> {
+        self.shelf.store()
+    }
+}
+
+impl Pods {
+    /// The pods, all or those of a namespace, that `wanted` takes.
+    pub(crate) fn glance(
+        &self,
+        namespace: Option<&str>,
+        wanted: impl FnMut(&Glance) -> bool,
+    ) -> Vec<Arc<Pod>> {
+        self.shelf.glance(namespace, wanted)
+    }
+
+    /// The labels of a pod, shared with all that have the same.
+    pub(crate) fn labels(&self, namespace: &str, name: &str) -> Option<Labels> {
+        self.shelf.labels(namespace, name)
+    }
+
+    /// The pods that are bound to a node.
+    pub(crate) fn on_node(&self, node: &str) -> Vec<Arc<Pod>> {
+        self.glance(None, |pod| &*pod.node == node)
+    }
+}
+
+impl<K: Cached, S: Shelf<K>> Cache<K, S> {
     /// Starts the watch on `tasks`.
     pub(crate) fn start(client: &Client, tasks: &TaskSet) -> Self {
-        let writer = Writer::default();
         let cache = Self {
-            store: writer.as_reader(),
+            shelf: Arc::default(),
             shared: Arc::new(Shared {
                 queues: Mutex::default(),
                 owners: Owners::default(),
@@ -78,18 +115,12 @@ impl<K: Cached> Cache<K> {
                 listed: watch::Sender::new(false),
             }),
         };
-        let (api, writer) = (Api::<K>::all(client.clone()), Arc::new(tokio::sync::Mutex::new(writer)));
-        let shared = Arc::clone(&cache.shared);
+        let (api, watching) = (Api::<K>::all(client.clone()), cache.clone());
         tasks.spawn(format!("cache of {}", K::plural(&())), Restart::on_failure(), move |token| {
-            let (api, writer, shared) = (api.clone(), Arc::clone(&writer), Arc::clone(&shared));
-            async move { reflect(api, &mut *writer.lock().await, &shared, token).await }
+            let (api, cache) = (api.clone(), watching.clone());
+            async move { cache.reflect(api, token).await }
         });
         cache
-    }
-
-    /// The copy, for kube's controllers and for questions about all objects.
-    pub(crate) fn store(&self) -> Store<K> {
-        self.store.clone()
     }
 
     /// Waits until the first list is here. Kube's store has the like, but wakes only one of those who wait.
@@ -100,12 +131,12 @@ impl<K: Cached> Cache<K> {
 
     /// A namespaced object.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name).within(namespace))
+        self.shelf.get(namespace, name)
     }
 
     /// A cluster-scoped object.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name))
+        self.shelf.get("", name)
     }
 
     /// What `owner` controls in its namespace. Takes no longer for what others control.
@@ -124,15 +155,14 @@ impl<K: Cached> Cache<K> {
     }
 
     fn of(&self, owner: &Owner) -> Vec<Arc<K>> {
-        let objects = self.shared.owners.of(owner).into_iter().filter_map(|object| self.store.get(&object));
-        // The store may be one change ahead.
+        let objects = self.shared.owners.of(owner).into_iter().filter_map(|id| self.shelf.still(&id));
+        // The shelf may be one change ahead.
         objects.filter(|object| owner_of(&**object) == *owner).collect()
     }
 
     /// All objects of a namespace that `wanted` takes.
     pub(crate) fn within(&self, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.store
-            .state_filter(|object| object.meta().namespace.as_deref() == Some(namespace) && wanted(object))
+        self.shelf.filter(Some(namespace), &wanted)
     }
 
     /// Every object, and from then on every one that changed or went, newest state only.
@@ -140,14 +170,58 @@ impl<K: Cached> Cache<K> {
         let queue = Arc::new(Queue::default());
         self.shared.queues().push(Arc::downgrade(&queue));
         // After the queue is known, so that nothing falls in between.
-        self.store.state().into_iter().for_each(|object| queue.push(object));
-        Changes::new(queue)
+        self.shared.owners.all().iter().for_each(|id| queue.push(id, What::Changed));
+        let shelf: Arc<S> = Arc::clone(&self.shelf);
+        Changes::new(queue, shelf)
     }
 
     /// The newest revision seen. A controller that wrote at a later one does not see its own write yet and should not
     /// act again before it does.
     pub(crate) fn revision(&self) -> u64 {
         self.shared.revision.load(Ordering::Acquire)
+    }
+
+    async fn reflect(&self, api: Api<K>, token: CancellationToken) -> Result<(), Infallible> {
+        let Self { shelf, shared } = self;
+        let events = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(slim::slim);
+        let mut events = std::pin::pin!(events.take_until(token.cancelled_owned()));
+        let (mut listed, mut newest) = (HashSet::new(), 0);
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "cannot watch, trying again");
+                    continue;
+                }
+            };
+            let gone = shelf.apply(&event);
+            // The revision comes after the shelf and before the readers, who may ask for both.
+            match event {
+                Event::Apply(object) => {
+                    let id = shared.owners.set(Id::of(&object), &object);
+                    shared.saw(revision_of(&object));
+                    shared.tell(&id, &What::Changed);
+                }
+                Event::Delete(object) => shared.lose(object.into()),
+                Event::Init => listed.clear(),
+                Event::InitApply(object) => {
+                    listed.insert(shared.owners.set(Id::of(&object), &object));
+                    newest = revision_of(&object).max(newest);
+                }
+                Event::InitDone => {
+                    shared.owners.retain(&listed);
+                    shared.saw(newest);
+                    gone.into_iter().for_each(|object| shared.lose(object));
+                    listed.iter().for_each(|id| shared.tell(id, &What::Changed));
+                    shared.listed.send_replace(true);
+                    tracing::debug!(kind = %K::kind(&()), objects = listed.len(), "listed");
+                    listed = HashSet::new();
+                }
+            }
+        }
+        shelf.close();
+        shared.listed.send_replace(true);
+        Ok(())
     }
 }
 
@@ -158,69 +232,25 @@ impl<K: Cached> Shared<K> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, object: &Arc<K>) {
-        self.queues()
-            .retain(|queue| queue.upgrade().inspect(|queue| queue.push(Arc::clone(object))).is_some());
+    fn tell(&self, id: &Arc<Id>, what: &What<K>) {
+        self.queues().retain(|queue| queue.upgrade().inspect(|queue| queue.push(id, what.clone())).is_some());
     }
 
-    fn saw(&self, object: &K) {
-        self.revision.fetch_max(revision_of(object), Ordering::AcqRel);
+    fn saw(&self, revision: u64) {
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    fn lose(&self, object: Arc<K>) {
+        let id = Id::of(&*object);
+        self.owners.forget(&id);
+        self.saw(revision_of(&*object));
+        self.tell(&Arc::new(id), &What::Gone(object));
     }
 }
 
 /// An object's revision; 0 where it has none.
 pub(crate) fn revision_of<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-async fn reflect<K: Cached>(
-    api: Api<K>,
-    writer: &mut Writer<K>,
-    shared: &Shared<K>,
-    token: CancellationToken,
-) -> Result<(), Infallible> {
-    let store = writer.as_reader();
-    let events = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(slim::slim);
-    let mut events = std::pin::pin!(events.take_until(token.cancelled_owned()));
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "cannot watch, trying again");
-                continue;
-            }
-        };
-        let before = matches!(event, Event::InitDone).then(|| store.state());
-        writer.apply_watcher_event(&event);
-        // The revision comes after the store and before the readers, who may ask for both.
-        match event {
-            Event::Apply(object) => {
-                shared.owners.set(&object);
-                shared.saw(&object);
-                if let Some(object) = store.get(&ObjectRef::from_obj(&object)) {
-                    shared.tell(&object);
-                }
-            }
-            Event::Delete(object) => {
-                shared.owners.forget(&object);
-                shared.saw(&object);
-                shared.tell(&Arc::new(object));
-            }
-            Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => {
-                shared.owners.reset(&store.state());
-                store.state().iter().for_each(|object| shared.saw(&**object));
-                let gone = before.into_iter().flatten();
-                gone.filter(|object| store.get(&ObjectRef::from_obj(&**object)).is_none())
-                    .for_each(|object| shared.tell(&object));
-                store.state().iter().for_each(|object| shared.tell(object));
-                shared.listed.send_replace(true);
-                tracing::debug!(kind = %K::kind(&()), objects = store.len(), "listed");
-            }
-        }
-    }
-    shared.listed.send_replace(true);
-    Ok(())
 }
 
 /// Whether a cached object is about to go.

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::runtime::reflector::ObjectRef;
+use kube::Resource;
 
-use super::Cached;
+use super::id::Id;
 
 /// Whose an object is.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,15 +17,17 @@ pub(super) struct Owner {
 }
 
 /// The names of all objects, by owner. Changes after the store and before the readers are told.
-pub(super) struct Owners<K: Cached>(Mutex<Index<K>>);
+#[derive(Default)]
+pub(super) struct Owners(Mutex<Index>);
 
-struct Index<K: Cached> {
-    owners: HashMap<ObjectRef<K>, Owner>,
-    owned: HashMap<Owner, HashSet<ObjectRef<K>>>,
+#[derive(Default)]
+struct Index {
+    owners: HashMap<Arc<Id>, Arc<Owner>>,
+    owned: HashMap<Arc<Owner>, HashSet<Arc<Id>>>,
 }
 
 /// Whose `object` is.
-pub(super) fn owner_of<K: Cached>(object: &K) -> Owner {
+pub(super) fn owner_of<K: Resource>(object: &K) -> Owner {
     let meta = object.meta();
     let mut owners = meta.owner_references.iter().flatten();
     let controller = owners.find(|owner| owner.controller == Some(true));
@@ -37,54 +39,61 @@ pub(super) fn owner_of<K: Cached>(object: &K) -> Owner {
 
 // === impl Owners ===
 
-impl<K: Cached> Default for Owners<K> {
-    fn default() -> Self {
-        Self(Mutex::new(Index { owners: HashMap::new(), owned: HashMap::new() }))
-    }
-}
-
-impl<K: Cached> Owners<K> {
-    pub(super) fn set(&self, object: &K) {
-        self.index().set(object);
+impl Owners {
+    /// Whose `object` is now. What is known of it is shared from here on.
+    pub(super) fn set<K: Resource>(&self, id: Id, object: &K) -> Arc<Id> {
+        self.index().set(id, owner_of(object))
     }
 
-    pub(super) fn forget(&self, object: &K) {
-        self.index().forget(&ObjectRef::from_obj(object));
+    pub(super) fn forget(&self, id: &Id) {
+        self.index().forget(id);
     }
 
-    /// Knows these and no others.
-    pub(super) fn reset(&self, objects: &[Arc<K>]) {
+    /// Forgets all that are not among these.
+    pub(super) fn retain(&self, there: &HashSet<Arc<Id>>) {
         let mut index = self.index();
-        index.owners.clear();
-        index.owned.clear();
-        objects.iter().for_each(|object| index.set(&**object));
+        let gone: Vec<_> = index.owners.keys().filter(|id| !there.contains(*id)).cloned().collect();
+        gone.iter().for_each(|id| index.forget(id));
     }
 
-    pub(super) fn of(&self, owner: &Owner) -> Vec<ObjectRef<K>> {
+    pub(super) fn of(&self, owner: &Owner) -> Vec<Arc<Id>> {
         self.index().owned.get(owner).into_iter().flatten().cloned().collect()
     }
 
-    fn index(&self) -> MutexGuard<'_, Index<K>> {
+    /// Every object.
+    pub(super) fn all(&self) -> Vec<Arc<Id>> {
+        self.index().owners.keys().cloned().collect()
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Index ===
 
-impl<K: Cached> Index<K> {
-    fn set(&mut self, object: &K) {
-        let (name, owner) = (ObjectRef::from_obj(object), owner_of(object));
-        if self.owners.get(&name) != Some(&owner) {
-            self.forget(&name);
-            self.owned.entry(owner.clone()).or_default().insert(name.clone());
-            self.owners.insert(name, owner);
+impl Index {
+    fn set(&mut self, id: Id, owner: Owner) -> Arc<Id> {
+        if let Some((known, before)) = self.owners.get_key_value(&id)
+            && **before == owner
+        {
+            return Arc::clone(known);
         }
+        self.forget(&id);
+        let id = Arc::new(id);
+        let owner = self
+            .owned
+            .get_key_value(&owner)
+            .map_or_else(|| Arc::new(owner.clone()), |(known, _)| Arc::clone(known));
+        self.owned.entry(Arc::clone(&owner)).or_default().insert(Arc::clone(&id));
+        self.owners.insert(Arc::clone(&id), owner);
+        id
     }
 
-    fn forget(&mut self, name: &ObjectRef<K>) {
-        let Some(owner) = self.owners.remove(name) else { return };
+    fn forget(&mut self, id: &Id) {
+        let Some(owner) = self.owners.remove(id) else { return };
         if let Some(owned) = self.owned.get_mut(&owner) {
-            owned.remove(name);
+            owned.remove(id);
             if owned.is_empty() {
                 self.owned.remove(&owner);
             }
@@ -118,23 +127,29 @@ mod tests {
         let owners = Owners::default();
         let owner = |uid: Option<&str>| Owner { namespace: "ns".to_owned(), uid: uid.map(str::to_owned) };
         let names = |owner: Owner| {
-            let mut names: Vec<_> = owners.of(&owner).into_iter().map(|object| object.name).collect();
+            let mut names: Vec<_> = owners.of(&owner).into_iter().map(|id| id.name.to_string()).collect();
             names.sort();
             names.join(" ")
         };
+        let set = |name: &str, controller: Option<&str>| {
+            let object = object(name, controller);
+            owners.set(Id::of(&object), &object)
+        };
         let (one, nobody) = (|| owner(Some("1")), || owner(None));
         for (name, controller) in [("a", Some("1")), ("b", Some("1")), ("c", None), ("d", Some("2"))] {
-            owners.set(&object(name, controller));
+            set(name, controller);
         }
         assert_eq!((names(one()), names(nobody())), ("a b".to_owned(), "c".to_owned()));
-        owners.set(&object("b", None));
-        owners.set(&object("c", Some("1")));
+        set("b", None);
+        set("c", Some("1"));
         assert_eq!((names(one()), names(nobody())), ("a c".to_owned(), "b".to_owned()));
-        owners.forget(&object("a", None));
+        owners.forget(&Id::of(&object("a", None)));
         assert_eq!(names(one()), "c");
-        owners.reset(&[Arc::new(object("z", Some("1")))]);
+        let z = set("z", Some("1"));
+        assert!(Arc::ptr_eq(&z, &set("z", Some("1"))));
+        owners.retain(&[Arc::clone(&z)].into());
         assert_eq!((names(one()), names(nobody())), ("z".to_owned(), String::new()));
-        owners.forget(&object("z", Some("1")));
+        owners.forget(&z);
         assert!(owners.index().owned.is_empty() && owners.index().owners.is_empty());
     }
 }

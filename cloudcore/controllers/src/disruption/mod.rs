@@ -129,7 +129,7 @@ impl Shell {
         let namespace = budget.namespace().unwrap_or_default();
         let pods = match selector(budget)? {
             Some(selector) => {
-                self.context.caches.pods.within(&namespace, |pod| selector.matches(pod.labels()))
+                self.context.caches.pods.glance(Some(&namespace), |pod| selector.matches(&pod.labels))
             }
             None => Vec::new(),
         };

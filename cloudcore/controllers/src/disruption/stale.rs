@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{is_going, revision_of, uid_of};
 use crate::context::Context;
 use crate::error::Error;
-use crate::pods::is_finished;
+use crate::pods::{DISRUPTION, is_finished};
 
-const CONDITION: &str = "DisruptionTarget";
 /// How long the deletion may take to come (Kubernetes: `stalePodDisruptionTimeout`).
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 /// How often pods are looked at.
@@ -36,8 +35,9 @@ pub(super) fn start(context: &Context, tasks: &TaskSet) {
 async fn watch(context: Context, token: CancellationToken) -> Result<(), Infallible> {
     while !token.is_cancelled() {
         let now = Timestamp::now();
-        let is_stale = |pod: &Pod| left(pod, now).is_some_and(|left| left.is_zero());
-        for pod in context.caches.pods.store().state_filter(is_stale) {
+        let mut stale = context.caches.pods.glance(None, |pod| pod.is_disrupted);
+        stale.retain(|pod| left(pod, now).is_some_and(|left| left.is_zero()));
+        for pod in stale {
             if let Err(error) = reset(&context, &pod, now).await {
                 tracing::warn!(pod = pod.name_any(), %error, "cannot reset a stale condition, trying again");
             }
@@ -53,7 +53,7 @@ async fn watch(context: Context, token: CancellationToken) -> Result<(), Infalli
 /// How long a pod may still say that it is to be disrupted; none if it does not, or may for ever.
 fn left(pod: &Pod, now: Timestamp) -> Option<Duration> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let condition = conditions.iter().find(|condition| condition.type_ == CONDITION)?;
+    let condition = conditions.iter().find(|condition| condition.type_ == DISRUPTION)?;
     let is_lasting = condition.status != "True" || condition.reason.as_deref() == Some(BY_AGENT);
     if is_lasting || is_going(pod) || is_finished(pod) {
         return None;
@@ -66,7 +66,7 @@ fn left(pod: &Pod, now: Timestamp) -> Option<Duration> {
 async fn reset(context: &Context, pod: &Pod, now: Timestamp) -> Result<(), Error> {
     let since = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
     // The condition as it is then, without why: nothing is left of it.
-    let condition = json!({"type": CONDITION, "status": "False", "lastTransitionTime": since, "reason": null, "message": null});
+    let condition = json!({"type": DISRUPTION, "status": "False", "lastTransitionTime": since, "reason": null, "message": null});
     let patch = json!({
         "metadata": {"uid": uid_of(pod), "resourceVersion": revision_of(pod).to_string()},
         "status": {"conditions": [condition]},
@@ -92,7 +92,7 @@ mod tests {
         let pod = |status: &str, reason: &str, seconds: i64| {
             let since = now.checked_sub(SignedDuration::from_secs(seconds)).unwrap().to_string();
             let condition =
-                json!({"type": CONDITION, "status": status, "reason": reason, "lastTransitionTime": since});
+                json!({"type": DISRUPTION, "status": status, "reason": reason, "lastTransitionTime": since});
             serde_json::from_value::<Pod>(json!({"status": {"phase": "Running", "conditions": [condition]}}))
                 .unwrap()
         };

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use super::pod;
-use crate::cache::{Cache, is_going, uid_of};
+use crate::cache::{Cache, Labels, Pods, is_going, uid_of};
 use crate::pods::{is_finished, is_ready};
 
 /// What services tell of each pod, as it was last seen, by uid. As many as there are pods.
@@ -18,7 +18,7 @@ pub(super) struct Membership(Mutex<HashMap<String, View>>);
 
 #[derive(Clone, Debug, PartialEq)]
 struct View {
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     name: (Option<String>, Option<String>),
     node: Option<String>,
     addresses: Vec<IpAddr>,
@@ -28,10 +28,10 @@ struct View {
 }
 
 impl View {
-    fn of(pod: &Pod) -> Self {
+    fn of(pod: &Pod, labels: Labels) -> Self {
         let spec = pod.spec.as_ref();
         Self {
-            labels: pod.labels().clone(),
+            labels,
             name: spec.map(|spec| (spec.hostname.clone(), spec.subdomain.clone())).unwrap_or_default(),
             node: pod::node_name(pod).map(str::to_owned),
             addresses: pod::addresses(pod).collect(),
@@ -47,20 +47,22 @@ impl Membership {
     pub(super) fn changed(
         &self,
         pod: &Pod,
-        pods: &Cache<Pod>,
+        pods: &Pods,
         services: &Cache<Service>,
     ) -> Vec<ObjectRef<Service>> {
         let namespace = pod.namespace().unwrap_or_default();
         let is_gone =
             pods.get(&namespace, &pod.name_any()).is_none_or(|there| uid_of(&*there) != uid_of(pod));
-        let Some(labels) = self.labels_to_match(pod, is_gone) else { return Vec::new() };
+        let shared = pods.labels(&namespace, &pod.name_any()).filter(|labels| **labels == *pod.labels());
+        let labels = shared.unwrap_or_else(|| pod.labels().clone().into());
+        let Some(labels) = self.labels_to_match(pod, labels, is_gone) else { return Vec::new() };
         let fits = |service: &Service| labels.iter().any(|labels| selects(service, labels));
         services.within(&namespace, fits).iter().map(|service| ObjectRef::from_obj(&**service)).collect()
     }
 
     /// The labels by which services are to be found, now and before; nothing if the change is of no interest.
-    fn labels_to_match(&self, pod: &Pod, is_gone: bool) -> Option<Vec<BTreeMap<String, String>>> {
-        let now = View::of(pod);
+    fn labels_to_match(&self, pod: &Pod, labels: Labels, is_gone: bool) -> Option<Vec<Labels>> {
+        let now = View::of(pod, labels);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if is_gone { seen.remove(&uid_of(pod)) } else { seen.insert(uid_of(pod), now.clone()) };
         if !is_gone && before.as_ref() == Some(&now) {
@@ -102,7 +104,7 @@ mod tests {
     fn a_pod_that_moves_tells_both_and_one_that_changed_elsewhere_tells_nobody() {
         let seen = Membership::default();
         let apps = |pod: &Pod, gone| {
-            let found = seen.labels_to_match(pod, gone);
+            let found = seen.labels_to_match(pod, pod.labels().clone().into(), gone);
             found.map(|all| all.into_iter().map(|labels| labels["app"].clone()).collect::<Vec<_>>())
         };
         assert_eq!(apps(&pod("a", "True", "1"), false), Some(vec!["a".to_owned()]));

@@ -96,7 +96,7 @@ async fn reconcile(shell: Shell, service: Arc<Service>) -> Result<Action, Error>
     if selector(&service).is_none() || is_going(&*service) {
         return Ok(Action::await_change());
     }
-    let pods = caches.pods.within(&namespace, |pod| selects(&service, pod.labels()));
+    let pods = caches.pods.glance(Some(&namespace), |pod| selects(&service, &pod.labels));
     let trigger = shell.triggers.changed(&service, pods.iter().map(|pod| &**pod));
     if let Err(error) = shell.write_endpoints(&service, &pods, trigger).await {
         if !error.is_race() {

@@ -6,8 +6,10 @@ use futures::StreamExt;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::Controller;
 use kube::runtime::controller::Action;
-use kube::runtime::{Controller, reflector::ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tasks::TaskSet;
@@ -34,10 +36,20 @@ pub(super) async fn release(client: &Client, pod: &Pod) -> Result<Option<Pod>, E
 pub(super) fn start(context: &Context, tasks: &TaskSet) {
     let builder = context.clone();
     let controller = move || {
-        let pods = &builder.caches.pods;
-        let tracked = pods.changes().filter(|pod| std::future::ready(is_tracked(pod)));
         let caches = Arc::clone(&builder.caches);
-        Controller::for_shared_stream(tracked, pods.store())
+        let (tracked, mut writer) = reflector::store();
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        let pods = builder.caches.pods.clone();
+        let changes = pods.changes().map(move |pod| {
+            let there = pods.get(&pod.namespace().unwrap_or_default(), &pod.name_any());
+            let there = there.filter(|there| uid_of(&**there) == uid_of(&*pod) && is_tracked(there));
+            let known =
+                there.map_or_else(|| Event::Delete((*pod).clone()), |there| Event::Apply((*there).clone()));
+            writer.apply_watcher_event(&known);
+            pod
+        });
+        Controller::for_shared_stream(changes.filter(|pod| std::future::ready(is_tracked(pod))), tracked)
             .watches_shared_stream(builder.caches.jobs.changes(), move |job| left_behind(&caches, &job))
     };
     let context = context.clone();

@@ -19,6 +19,7 @@ use crate::cache::{is_going, uid_of};
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Recorder;
+use crate::pods::{DISRUPTION, node_of};
 
 /// After a failed deletion.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -90,7 +91,7 @@ impl Eviction {
             false => self.tainted.insert(name.clone(), executing.clone()),
         };
         if before.unwrap_or_default() != executing {
-            for pod in self.context.caches.pods.store().state_filter(|pod| pods::node_of(pod) == name) {
+            for pod in self.context.caches.pods.on_node(&name) {
                 self.pod(&pod);
             }
         }
@@ -103,7 +104,7 @@ impl Eviction {
             self.table.set(&id, None, Instant::now());
             return;
         };
-        let taints = self.tainted.get(pods::node_of(&there)).map(Vec::as_slice).unwrap_or_default();
+        let taints = self.tainted.get(node_of(&there)).map(Vec::as_slice).unwrap_or_default();
         let spec = there.spec.as_ref();
         let bears = patience(taints, spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default());
         if self.table.set(&id, bears, since(&there, taints)) {
@@ -132,7 +133,7 @@ impl Eviction {
             format!("Marking for deletion Pod {namespace}/{name}"),
         );
         let why = PodCondition {
-            type_: "DisruptionTarget".to_owned(),
+            type_: DISRUPTION.to_owned(),
             status: "True".to_owned(),
             reason: Some("DeletionByTaintManager".to_owned()),
             message: Some("Taint manager: deleting due to NoExecute taint".to_owned()),

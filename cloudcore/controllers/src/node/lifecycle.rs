@@ -176,8 +176,7 @@ impl Lifecycle {
 
     async fn pods_not_ready(&self, node: &Node) -> Result<(), Error> {
         let name = node.name_any();
-        let here = self.context.caches.pods.store().state_filter(|pod| pods::node_of(pod) == name);
-        for pod in here {
+        for pod in self.context.caches.pods.on_node(&name) {
             if pods::not_ready(&self.context.client, &pod).await? {
                 self.events.warning(&*pod, "NodeNotReady", "Node is not ready".to_owned());
             }

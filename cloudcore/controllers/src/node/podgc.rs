@@ -16,7 +16,7 @@ use super::{pods, taints};
 use crate::cache::{is_going, uid_of};
 use crate::context::Context;
 use crate::error::Error;
-use crate::pods::is_finished;
+use crate::pods::{DISRUPTION, is_finished, node_of};
 
 /// How many pods that have ended are kept (Kubernetes: 12 500).
 const ENDED: usize = 12_500;
@@ -45,8 +45,15 @@ pub(super) async fn run(context: Context, token: CancellationToken) -> Result<()
             () = token.cancelled() => return Ok(()),
             () = async { caches.nodes.ready().await; caches.pods.ready().await } => {}
         }
-        let (nodes, pods) = (caches.nodes.store().state(), caches.pods.store().state());
-        let gone = missed(&mut missing, &nodes, &pods, Instant::now(), context.settings.node_quarantine);
+        let nodes = caches.nodes.store().state();
+        let mut bound = HashSet::new();
+        caches.pods.glance(None, |pod| {
+            if !pod.node.is_empty() && !bound.contains(&*pod.node) {
+                bound.insert(pod.node.to_string());
+            }
+            false
+        });
+        let gone = missed(&mut missing, &nodes, &bound, Instant::now(), context.settings.node_quarantine);
         let mut absent = HashSet::new();
         for node in gone {
             match Api::<Node>::all(context.client.clone()).get_metadata_opt(&node).await {
@@ -57,6 +64,8 @@ pub(super) async fn run(context: Context, token: CancellationToken) -> Result<()
                 Err(error) => tracing::warn!(node, %error, "cannot tell whether a node is gone"),
             }
         }
+        let pods =
+            caches.pods.glance(None, |pod| pod.is_finished || pod.is_going || absent.contains(&*pod.node));
         for (pod, why) in doomed(&nodes, &pods, &absent, ENDED) {
             if let Err(error) = remove(&context, &pod, why).await {
                 tracing::warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, "cannot remove a pod yet");
@@ -65,20 +74,18 @@ pub(super) async fn run(context: Context, token: CancellationToken) -> Result<()
     }
 }
 
-/// The nodes that pods are bound to and that have not been there for `quarantine`.
+/// The nodes, of those that pods are bound to, that have not been there for `quarantine`.
 fn missed(
     missing: &mut HashMap<String, Instant>,
     nodes: &[Arc<Node>],
-    pods: &[Arc<Pod>],
+    bound: &HashSet<String>,
     now: Instant,
     quarantine: Duration,
 ) -> Vec<String> {
     let there: HashSet<String> = nodes.iter().map(|node| node.name_any()).collect();
-    let bound: HashSet<&str> =
-        pods.iter().map(|pod| pods::node_of(pod)).filter(|node| !node.is_empty()).collect();
-    missing.retain(|node, _| bound.contains(node.as_str()) && !there.contains(node));
-    for node in bound.into_iter().filter(|node| !there.contains(*node)) {
-        missing.entry(node.to_owned()).or_insert(now);
+    missing.retain(|node, _| bound.contains(node) && !there.contains(node));
+    for node in bound.iter().filter(|node| !there.contains(*node)) {
+        missing.entry(node.clone()).or_insert(now);
     }
     missing.iter().filter(|(_, since)| now >= **since + quarantine).map(|(node, _)| node.clone()).collect()
 }
@@ -105,7 +112,7 @@ fn doomed(
         })
     };
     for pod in pods {
-        let node = pods::node_of(pod);
+        let node = node_of(pod);
         let why = match () {
             () if absent.contains(node) => Why::NodeGone,
             () if is_going(&**pod) && node.is_empty() => Why::NeverScheduled,
@@ -122,7 +129,7 @@ async fn remove(context: &Context, pod: &Pod, why: Why) -> Result<(), Error> {
     tracing::info!(namespace, pod = name, ?why, "removing a pod that nobody else will");
     if why == Why::NodeGone {
         let condition = PodCondition {
-            type_: "DisruptionTarget".to_owned(),
+            type_: DISRUPTION.to_owned(),
             status: "True".to_owned(),
             reason: Some("DeletionByPodGC".to_owned()),
             message: Some("PodGC: node no longer exists".to_owned()),
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn a_node_counts_as_gone_only_after_a_while_of_absence() {
         let (mut missing, now, wait) = (HashMap::new(), Instant::now(), Duration::from_secs(40));
-        let pods = [pod("p", "a", "Running", false), pod("q", "b", "Running", false)];
+        let pods = ["a", "b"].map(str::to_owned).into();
         let nodes = [node("a", "True", false)];
         let mut look = |nodes: &[Arc<Node>], second| {
             missed(&mut missing, nodes, &pods, now + Duration::from_secs(second), wait)

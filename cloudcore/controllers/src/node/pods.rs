@@ -14,11 +14,6 @@ use crate::cache::uid_of;
 use crate::error::Error;
 use crate::pods::condition;
 
-/// The node of a pod; empty where it has none.
-pub(super) fn node_of(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
-}
-
 /// Sets a condition of the pod, if it says something else. The answer is whether it did; nothing if the pod is gone.
 pub(super) async fn set_condition(
     client: &Client,

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::cache::{Cache, Cached, is_going, uid_of};
+use crate::cache::{Cached, Pods, is_going, uid_of};
 use crate::claim::reference;
 use crate::error::Error;
 use crate::events::Recorder;
@@ -62,7 +62,7 @@ impl PodControl {
     }
 
     /// Whether the cache shows all that was done for `owner`. If not, its next change will bring the owner back.
-    pub(crate) fn is_seen<O: Owner>(&self, owner: &O, pods: &Cache<Pod>) -> bool {
+    pub(crate) fn is_seen<O: Owner>(&self, owner: &O, pods: &Pods) -> bool {
         self.writes.are_seen(owner, pods)
     }
 

@@ -7,6 +7,9 @@ pub(crate) mod rank;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
+/// The condition that says that a pod is to go for reasons of others.
+pub(crate) const DISRUPTION: &str = "DisruptionTarget";
+
 /// Whether it counts as a replica: neither finished nor about to go.
 pub(crate) fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && pod.metadata.deletion_timestamp.is_none()
@@ -15,6 +18,11 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
 /// Whether all its containers ended for good.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// The node that it is bound to; empty if it is not.
+pub(crate) fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }
 
 /// `status.phase`; empty where there is none.

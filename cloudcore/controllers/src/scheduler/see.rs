@@ -90,7 +90,8 @@ impl Worker {
         self.assumed.remove(&uid);
         self.queue.remove(&uid);
         self.snapshot.forget_nomination(&uid);
-        let Some(footprint) = Footprint::of(pod) else { return };
+        let Some(mut footprint) = Footprint::of(pod) else { return };
+        self.snapshot.share(&mut footprint);
         let old = self.snapshot.place_of(&uid).filter(|old| &***old == node);
         let old = old.and_then(|old| self.snapshot.node(old)?.pods.get(&uid));
         if old.is_some_and(|old| old.class == footprint.class && old.requests == footprint.requests) {
@@ -123,7 +124,8 @@ impl Worker {
             self.tell(pod, &Unscheduled { reason: "SchedulingGated", message }, None);
             return;
         }
-        let Some(pending) = Pending::of(pod) else { return };
+        let Some(mut pending) = Pending::of(pod) else { return };
+        self.snapshot.share(&mut pending.footprint);
         self.snapshot.nominate(&Arc::new(pending.footprint.clone()), pending.nominated.as_deref());
         self.queue.put(Arc::new(pending), Instant::now());
     }

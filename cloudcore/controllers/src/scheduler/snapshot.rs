@@ -1,12 +1,15 @@
 //! The cluster as the scheduler sees it, kept up with one change at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::labels::Namespaces;
 use super::node::{Facts, Node};
 use super::pod::{Class, Footprint};
 use super::volumes::Volumes;
+
+/// Fewer classes than this are not worth a look for those that no pod has any more.
+const FEW: usize = 64;
 
 /// Name of a node.
 pub(crate) type NodeName = Arc<str>;
@@ -20,6 +23,10 @@ pub(crate) struct Snapshot {
     /// Where each pod is, by uid.
     places: HashMap<String, NodeName>,
     classes: HashMap<Arc<Class>, HashMap<NodeName, i64>>,
+    /// Classes of pods that have no node yet.
+    waiting: HashSet<Arc<Class>>,
+    /// How many of these there may be before those are forgotten that no pod has any more.
+    sweep: usize,
     /// How many nodes have an image, by each of its names.
     images: HashMap<String, i64>,
     /// Pods for which a node was cleared, by uid.
@@ -64,6 +71,20 @@ impl Snapshot {
         self.nodes.entry(name.into()).or_default().facts = facts;
         self.tidy(name);
         true
+    }
+
+    /// Lets a pod share its class with those that are like it.
+    pub(crate) fn share(&mut self, pod: &mut Footprint) {
+        let known = self.classes.get_key_value(&pod.class).map(|(class, _)| class);
+        if let Some(class) = known.or_else(|| self.waiting.get(&pod.class)) {
+            pod.class = Arc::clone(class);
+            return;
+        }
+        if self.waiting.len() >= self.sweep.max(FEW) {
+            self.waiting.retain(|class| Arc::strong_count(class) > 1);
+            self.sweep = self.waiting.len() * 2;
+        }
+        self.waiting.insert(Arc::clone(&pod.class));
     }
 
     /// Counts a pod in on `node`, and out where it was before.
@@ -137,5 +158,34 @@ impl Snapshot {
         if self.nodes.get(name).is_some_and(|node| node.facts.is_none() && node.pods.is_empty()) {
             self.nodes.remove(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(app: &str) -> Footprint {
+        let pod = json!({"metadata": {"name": app, "labels": {"app": app}}, "spec": {"containers": []}});
+        Footprint::of(&serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn pods_that_are_alike_share_their_class_and_classes_that_nobody_has_are_forgotten() {
+        let mut snapshot = Snapshot::default();
+        let mut pods = [pod("a"), pod("a"), pod("b")];
+        pods.iter_mut().for_each(|pod| snapshot.share(pod));
+        assert!(Arc::ptr_eq(&pods[0].class, &pods[1].class));
+        assert_ne!(pods[0].class, pods[2].class);
+        snapshot.place(Arc::new(pods[0].clone()), "n");
+        let mut third = pod("a");
+        snapshot.share(&mut third);
+        assert!(Arc::ptr_eq(&third.class, &pods[0].class));
+        for number in 0..10 * FEW {
+            snapshot.share(&mut pod(&number.to_string()));
+        }
+        assert!(snapshot.waiting.len() <= FEW + 3, "{}", snapshot.waiting.len());
     }
 }

@@ -24,10 +24,10 @@ pub(crate) enum Shown {
     Loose(Value),
 }
 
-/// The document in the form of `resource`, without a copy where it is stored in that form.
+/// The document in the form of `resource`, not parsed where it is stored in that form.
 pub(super) fn json(resource: &Resource, object: &Object) -> Bytes {
     if is_as_stored(resource, object) {
-        return object.json.clone();
+        return object.json();
     }
     // Serialising a `Value` into memory cannot fail; an empty document keeps this total.
     serde_json::to_vec(&value(resource, object)).unwrap_or_default().into()

@@ -37,8 +37,8 @@ impl Event {
 
     /// Bytes that are kept only because the history remembers this change.
     pub(super) fn weight(&self) -> usize {
-        let gone = if self.kind == EventKind::Deleted { self.object.json.len() } else { 0 };
-        128 + gone + self.previous.as_ref().map_or(0, |previous| previous.json.len())
+        let gone = if self.kind == EventKind::Deleted { self.object.document.weight() } else { 0 };
+        128 + gone + self.previous.as_ref().map_or(0, |previous| previous.document.weight())
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod cipher;
 mod disk;
+mod document;
 mod error;
 mod history;
 mod object;
@@ -21,6 +22,7 @@ mod watch;
 mod writer;
 
 pub use cipher::Cipher;
+pub use document::Document;
 pub use error::{Compacted, OpenError, SnapshotError, WriteError};
 pub use history::{Event, EventKind};
 pub use object::{Collection, Key, Object, ObjectId};

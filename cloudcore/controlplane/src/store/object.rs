@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::WriteError;
+use super::{Document, WriteError};
 use crate::selector::Index;
 use crate::status::qualified;
 
@@ -76,7 +76,7 @@ pub struct Object {
     /// When it was written, in seconds since 1970.
     pub written: i64,
     /// The document.
-    pub json: Bytes,
+    pub document: Document,
     /// What selectors can ask for.
     pub index: Index,
 }
@@ -93,7 +93,8 @@ impl Object {
             value.get_mut("metadata").and_then(Value::as_object_mut).ok_or(WriteError::Malformed)?;
         metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
         let json = serde_json::to_vec(&value).map_err(|_| WriteError::Malformed)?;
-        Ok(Self { revision, written, json: json.into(), index: Index::of(collection.as_str(), &value) })
+        let index = Index::of(collection.as_str(), &value);
+        Ok(Self { revision, written, document: Document::new(json), index })
     }
 
     /// Reads back what [`Object::stamp`] made.
@@ -104,12 +105,17 @@ impl Object {
         json: Vec<u8>,
     ) -> Result<Self, serde_json::Error> {
         let index = Index::read(collection.as_str(), &json)?;
-        Ok(Self { revision, written, json: json.into(), index })
+        Ok(Self { revision, written, document: Document::new(json), index })
+    }
+
+    /// The document as it goes over the wire.
+    pub fn json(&self) -> Bytes {
+        self.document.text()
     }
 
     /// The parsed document.
     pub fn value(&self) -> Value {
-        // Invariant: `json` was serialised from a `Value` or parsed on load; null keeps this total.
-        serde_json::from_slice(&self.json).unwrap_or_default()
+        // Invariant: the document was serialised from a `Value` or parsed on load; null keeps this total.
+        serde_json::from_slice(&self.json()).unwrap_or_default()
     }
 }

@@ -256,7 +256,7 @@ impl State {
                 let complete = events.last().map_or(revision, Event::revision);
                 return Ok((events, complete));
             }
-            weight += event.object.json.len();
+            weight += event.object.document.len();
             events.push(event.clone());
         }
         Ok((events, self.revision()))

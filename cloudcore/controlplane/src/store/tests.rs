@@ -68,7 +68,7 @@ async fn what_was_written_is_there_after_a_restart_with_its_revision() {
 
     let room = room.restart().await;
     assert_eq!(room.store.revision(), removed.revision);
-    assert_eq!(room.store.get(&id("a")).unwrap().json, two.json);
+    assert_eq!(room.store.get(&id("a")).unwrap().json(), two.json());
     assert!(room.store.get(&id("b")).is_none());
     let mut watcher = room.store.watch(&pods(), one.revision);
     let kinds: Vec<_> = watcher.next().await.unwrap().events.iter().map(|event| event.kind).collect();

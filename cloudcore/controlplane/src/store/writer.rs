@@ -196,7 +196,7 @@ impl Pending {
             revision: self.object.revision,
             written: self.object.written,
             id: &self.id,
-            json: (!self.deleted).then_some(&self.object.json[..]),
+            json: (!self.deleted).then(|| self.object.json()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -17,7 +18,7 @@ pub(in crate::store) struct Row<'a> {
     pub(in crate::store) written: i64,
     pub(in crate::store) id: &'a ObjectId,
     /// The document; none when the object was removed.
-    pub(in crate::store) json: Option<&'a [u8]>,
+    pub(in crate::store) json: Option<Bytes>,
 }
 
 /// One change read back.
@@ -57,7 +58,7 @@ pub(super) async fn insert(
     cipher: &Cipher,
     row: &Row<'_>,
 ) -> Result<(), sqlx::Error> {
-    let kept = row.json.map(|document| encode(cipher, row.id, document)).transpose()?;
+    let kept = row.json.as_deref().map(|document| encode(cipher, row.id, document)).transpose()?;
     let insert = sqlx::query(
         "INSERT INTO log (revision, written, collection, namespace, name, object) VALUES (?, ?, ?, ?, ?, ?)",
     );

@@ -35,8 +35,7 @@ pub(in crate::store) async fn write(
     schema::upgrade(&mut connection, 0).await?;
     sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
     for (id, object) in objects {
-        let row =
-            Row { revision: object.revision, written: object.written, id, json: Some(&object.json[..]) };
+        let row = Row { revision: object.revision, written: object.written, id, json: Some(object.json()) };
         rows::insert(&mut connection, cipher, &row).await?;
     }
     set(&mut connection, "floor", revision).await?;
@@ -68,7 +67,7 @@ pub(super) async fn adopt(connection: &mut SqliteConnection, cipher: &Cipher) ->
             let Some(object) = row.restamped(next).map_err(ReplayError::Content)? else { continue };
             sqlx::query("UPDATE log SET revision = ?, object = ? WHERE revision = ?")
                 .bind(signed(next))
-                .bind(&*row.successor(cipher, &object.json)?)
+                .bind(&*row.successor(cipher, &object.json())?)
                 .bind(signed(row.revision))
                 .execute(&mut *connection)
                 .await?;
