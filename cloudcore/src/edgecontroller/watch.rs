@@ -57,6 +57,8 @@ impl EdgeController {
         };
         run.follow(Kind::node());
         loop {
+            // A list of thousands is there at once: others want to go on meanwhile.
+            tokio::task::consume_budget().await;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some((kind, event)) = run.streams.next() => run.watched(kind, event),

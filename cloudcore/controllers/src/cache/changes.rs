@@ -3,9 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures::Stream;
+use tokio::task::coop::poll_proceed;
 
 use super::Cached;
 use super::id::Id;
@@ -81,6 +82,8 @@ impl<K: Cached> Stream for Changes<K> {
     type Item = Arc<K>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<K>>> {
+        // In turns: readers that go through the same list together find what the others had made whole, and leave room for the API.
+        let turn = ready!(poll_proceed(context));
         while let Some((id, what)) = self.pop(context.waker()) {
             let object = match what {
                 What::Changed => self.shelf.still(&id),
@@ -88,6 +91,7 @@ impl<K: Cached> Stream for Changes<K> {
             };
             // One that is not there any more is about to be told as gone.
             if object.is_some() {
+                turn.made_progress();
                 return Poll::Ready(object);
             }
         }

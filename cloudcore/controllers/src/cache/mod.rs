@@ -187,6 +187,8 @@ impl<K: Cached, S: Shelf<K>> Cache<K, S> {
         let mut events = std::pin::pin!(events.take_until(token.cancelled_owned()));
         let (mut listed, mut newest) = (HashSet::new(), 0);
         while let Some(event) = events.next().await {
+            // A list of thousands is there at once: others want to go on meanwhile.
+            tokio::task::consume_budget().await;
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {

@@ -89,6 +89,8 @@ pub(super) async fn run(
     };
     let mut working: FuturesUnordered<Finished> = FuturesUnordered::new();
     loop {
+        // A list of thousands is there at once: others want to go on meanwhile.
+        tokio::task::consume_budget().await;
         collector.refresh(now + FIRST_LISTING).await;
         let ready = collector.is_ready(now + FIRST_LISTING);
         while ready

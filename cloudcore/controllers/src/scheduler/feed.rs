@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
+use tokio::task::unconstrained;
 
 use crate::cache::{Cached, Changes};
 use crate::context::Caches;
@@ -45,7 +46,7 @@ impl Feed {
     /// for long: a decision would be made without the pods that were not seen yet.
     pub(super) fn ready(&mut self) -> Option<Change> {
         fn ready<K: Cached>(changes: &mut Changes<K>, kind: fn(Arc<K>) -> Change) -> Option<Change> {
-            changes.next().now_or_never().flatten().map(kind)
+            unconstrained(changes.next()).now_or_never().flatten().map(kind)
         }
         ready(&mut self.nodes, Change::Node)
             .or_else(|| ready(&mut self.namespaces, Change::Namespace))

@@ -1,6 +1,7 @@
 """What programs with the Python client from PyPI do, against the cluster of $KUBECONFIG."""
 
 import datetime
+import secrets
 import threading
 import time
 import unittest
@@ -132,9 +133,9 @@ class Suite(unittest.TestCase):
 
     def test_a_watch_from_a_revision_that_is_forgotten_is_told_so(self):
         first = self.core.create_namespaced_config_map(NAMESPACE, config_map("large")).metadata.resource_version
-        # More than any server remembers of one kind.
-        for number in range(12):
-            self.core.patch_namespaced_config_map("large", NAMESPACE, {"data": {"k": str(number % 10) * 900_000}})
+        # More than any server remembers of one kind, however well it packs what it keeps.
+        for _ in range(12):
+            self.core.patch_namespaced_config_map("large", NAMESPACE, {"data": {"k": secrets.token_urlsafe(675_000)}})
         self.core.delete_namespaced_config_map("large", NAMESPACE)
         with self.assertRaises(ApiException) as caught:
             for _ in watch.Watch().stream(
