@@ -156,6 +156,7 @@ impl Containerd {
         }
         let socket = self.socket();
         clean_up(&mut self.daemon, &self.dir, &socket, &self.bridge);
+        remove_port_chains();
     }
 }
 
@@ -184,6 +185,25 @@ pub(crate) fn clean_up(daemon: &mut Daemon, dir: &Path, socket: &Path, bridge: &
     }
     run("ip", &["link", "delete", bridge]).ok();
     remove_cgroups(&format!("skerry-{bridge}"));
+}
+
+/// The port mapping plugin leaves its chains behind. Tests on the host's network run one after the other, so chains without an
+/// entry are nobody's.
+fn remove_port_chains() {
+    let rules = run("iptables", &["-t", "nat", "-S"]).unwrap_or_default();
+    if rules.lines().any(|rule| rule.starts_with("-A CNI-HOSTPORT-DNAT")) {
+        return;
+    }
+    let nat = |args: &[&str]| run("iptables", &[&["-t", "nat"], args].concat());
+    for hook in ["PREROUTING", "OUTPUT"] {
+        nat(&["-D", hook, "-m", "addrtype", "--dst-type", "LOCAL", "-j", "CNI-HOSTPORT-DNAT"]).ok();
+    }
+    let comment = "CNI portfwd requiring masquerade";
+    nat(&["-D", "POSTROUTING", "-m", "comment", "--comment", comment, "-j", "CNI-HOSTPORT-MASQ"]).ok();
+    for chain in ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"] {
+        nat(&["-F", chain]).ok();
+        nat(&["-X", chain]).ok();
+    }
 }
 
 /// Shims carry the socket of the containerd that started them on their command line.
