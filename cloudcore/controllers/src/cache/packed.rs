@@ -16,7 +16,7 @@ use super::shelf::Keeps;
 use super::{is_going, uid_of};
 use crate::pods;
 
-/// How many pods are kept whole: those of a few busy owners.
+/// How many pods are kept whole: those of a few busy owners. Unwrapped when it is compiled.
 const WHOLE: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// Fewer sets of labels than this are not worth a look for those that nobody has any more.
 const FEW: usize = 64;
