@@ -4,7 +4,7 @@ pub mod devicetwin;
 pub mod edged;
 pub mod edgehub;
 pub mod eventbus;
-pub mod health;
+pub mod local_api;
 pub mod lock;
 pub mod metamanager;
 pub mod store;

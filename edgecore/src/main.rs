@@ -12,7 +12,8 @@ use edgecore::edged;
 use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
-use edgecore::{devicetwin, health, lock, metamanager};
+use edgecore::local_api::LocalApi;
+use edgecore::{devicetwin, lock, metamanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,7 +74,7 @@ struct Settings {
     pods: edged::config::Settings,
     twins: devicetwin::Settings,
     mqtt: eventbus::Settings,
-    health: SocketAddr,
+    local_api: SocketAddr,
 }
 
 fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
@@ -92,7 +93,7 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         pods: edged::config::Settings::from_config(&config, address)?,
         twins: devicetwin::Settings::beside(&config.database.data_source, config.node_name()),
         mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
-        health: SocketAddr::new(kubelet.address, kubelet.read_only_port),
+        local_api: SocketAddr::new(kubelet.address, kubelet.read_only_port),
     };
     Ok((config, settings))
 }
@@ -139,9 +140,11 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
     let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
+    let mut local = LocalApi::new(hub.clone());
     if config.modules.edged.enable {
-        let health = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
-        node::run(settings.node, hub.clone(), store.clone(), health, &node_tasks);
+        let pods = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
+        node::run(settings.node, hub.clone(), store.clone(), pods.health, &node_tasks);
+        local = local.with_pods(pods.pulse, pods.api);
     }
     if config.modules.device_twin.enable {
         let bus = EventBus::new(settings.mqtt);
@@ -160,8 +163,8 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     if config.modules.edge_hub.enable {
         edgehub::run(Hub { settings: settings.hub, link, store, outboxes }, &hub_tasks);
     }
-    if settings.health.port() != 0 {
-        health::run(settings.health, hub, &hub_tasks);
+    if settings.local_api.port() != 0 {
+        local.serve(settings.local_api, &hub_tasks);
     }
 
     let why = stop_signal().await?;

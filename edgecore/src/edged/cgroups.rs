@@ -55,8 +55,22 @@ pub fn pids(pod: &Pod, settings: &Settings) -> Option<u64> {
     fs::read_to_string(path(pod, settings, "pids").join("pids.current")).ok()?.trim().parse().ok()
 }
 
+/// The group of a container inside its pod's, as containerd, CRI-O and Docker name it; `runtime` is the scheme of its ids.
+pub fn of_container(id: &str, runtime: &str, settings: &Settings) -> String {
+    let scope = match runtime {
+        "containerd" => "cri-containerd",
+        "cri-o" => "crio",
+        other => other,
+    };
+    match settings.cgroup_driver {
+        CgroupDriver::Cgroupfs if runtime == "cri-o" => format!("crio-{id}"),
+        CgroupDriver::Cgroupfs => id.to_owned(),
+        CgroupDriver::Systemd => format!("{scope}-{id}.scope"),
+    }
+}
+
 /// Where the pod's cgroup lies in the hierarchy of that controller.
-fn path(pod: &Pod, settings: &Settings, controller: &str) -> PathBuf {
+pub fn path(pod: &Pod, settings: &Settings, controller: &str) -> PathBuf {
     let hierarchy = if is_v2() { PathBuf::from(MOUNT) } else { Path::new(MOUNT).join(controller) };
     let parent = parent(pod, settings);
     if settings.cgroup_driver == CgroupDriver::Cgroupfs {

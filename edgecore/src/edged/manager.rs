@@ -93,15 +93,19 @@ impl Manager {
         }
     }
 
-    /// Runs until cancelled.
-    pub(super) async fn run(mut self, token: CancellationToken) -> Result<(), StoreError> {
+    /// Runs until cancelled; tells `beats` whenever it comes round.
+    pub(super) async fn run(
+        mut self,
+        token: CancellationToken,
+        beats: watch::Sender<Instant>,
+    ) -> Result<(), StoreError> {
         tokio::select! {
             () = token.cancelled() => Ok(()),
-            ended = self.live() => ended,
+            ended = self.live(beats) => ended,
         }
     }
 
-    async fn live(&mut self) -> Result<(), StoreError> {
+    async fn live(&mut self, beats: watch::Sender<Instant>) -> Result<(), StoreError> {
         let mut pods = self.ctx.store.changes(ResourceKind::Pod);
         let mut rebuilds = self.ctx.store.rebuilds();
         let mut connection = self.ctx.connection.clone();
@@ -115,6 +119,7 @@ impl Manager {
         let mut had_events = false;
         let mut last_look = Instant::now();
         loop {
+            beats.send_replace(Instant::now());
             let live = *events.borrow_and_update();
             // From now on nothing is missed; what happened before is seen by one more look.
             if live && !had_events {

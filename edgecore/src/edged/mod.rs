@@ -1,4 +1,5 @@
-//! Owns pods on this node: workers, volumes, images, events, status; and the node's own registration and heartbeat.
+//! Owns pods on this node: workers, volumes, images, events, status, the kubelet's read-only API; and the node's own
+//! registration and heartbeat.
 //!
 //! May call: metamanager (objects, durable reports), edgehub (registration and lease only). Called by the binary, once.
 //! Pods come from the store and statuses go to the store, so all of it works the same with and without the cloud.
@@ -21,14 +22,17 @@ pub mod objects;
 pub mod pod;
 pub mod probes;
 pub mod runtime;
+mod server;
 mod static_pods;
 pub mod volumes;
 
 use std::sync::Arc;
 
+use axum::Router;
 use proto::config::RuntimeApi;
 use tasks::{Restart, TaskSet};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::config::Settings;
 use self::context::Context;
@@ -37,11 +41,22 @@ use self::node::RuntimeHealth;
 use self::runtime::cri::Cri;
 use self::runtime::docker::{self, Docker};
 use self::runtime::{ContainerRuntime, RuntimeError};
+pub use self::server::Pulse;
 use crate::edgehub::Connection;
 use crate::metamanager;
 
-/// Starts the node's pods on `tasks`. Returns at once: a runtime that is away is waited for. The receiver tells how the
-/// runtime is, for the node's status.
+/// What others may see of the pods that run.
+#[derive(Debug)]
+pub struct Running {
+    /// How the runtime is, for the node's status.
+    pub health: watch::Receiver<RuntimeHealth>,
+    /// Whether the pods are looked after.
+    pub pulse: Pulse,
+    /// The kubelet's read-only API, to be served on loopback only: who reaches it reads every log.
+    pub api: Router,
+}
+
+/// Starts the node's pods on `tasks`. Returns at once: a runtime that is away is waited for.
 ///
 /// # Errors
 /// When the settings name no usable runtime socket.
@@ -50,7 +65,7 @@ pub fn start(
     store: metamanager::Handle,
     connection: watch::Receiver<Connection>,
     tasks: &TaskSet,
-) -> Result<watch::Receiver<RuntimeHealth>, RuntimeError> {
+) -> Result<Running, RuntimeError> {
     let runtime = runtime_of(&settings)?;
     Ok(start_with(settings, runtime, store, connection, tasks))
 }
@@ -79,16 +94,19 @@ pub fn start_with(
     store: metamanager::Handle,
     connection: watch::Receiver<Connection>,
     tasks: &TaskSet,
-) -> watch::Receiver<RuntimeHealth> {
+) -> Running {
     let ctx = Arc::new(Context::new(settings, runtime, store, connection));
     let (health, seen) = watch::channel(RuntimeHealth::Unknown);
     housekeeping::start(&ctx, tasks);
     let static_pods = static_pods::start(&ctx, &ctx.settings, tasks);
     let workers = Arc::new(tasks.child("pods"));
+    let api = server::routes(&ctx, static_pods.clone());
+    let beats = watch::Sender::new(Instant::now());
+    let pulse = Pulse::new(beats.subscribe());
     tasks.spawn("pods", Restart::on_failure(), move |token| {
         // Each run has workers of its own, which end with it: never two for one pod.
         let manager = Manager::new(Arc::clone(&ctx), static_pods.clone(), &workers, health.clone());
-        manager.run(token)
+        manager.run(token, beats.clone())
     });
-    seen
+    Running { health: seen, pulse, api }
 }

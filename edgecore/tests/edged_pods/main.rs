@@ -8,6 +8,7 @@ mod node;
 mod on_docker;
 mod probes;
 mod pulls;
+mod server;
 mod static_pods;
 
 use std::time::Duration;

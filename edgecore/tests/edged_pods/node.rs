@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test helper fails by panicking")]
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use edgecore::edged;
 use edgecore::edged::config::{Housekeeping, Settings};
 use edgecore::edged::node::RuntimeHealth;
 use edgecore::edgehub::{self, Outbox};
+use edgecore::local_api::LocalApi;
 use edgecore::metamanager::{self, Handle};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use proto::message::{Content, Group, Message, Operation, Route, Source};
@@ -28,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) store: Handle,
     /// How the runtime is, as the node's status tells it.
     pub(crate) health: watch::Receiver<RuntimeHealth>,
+    /// Where the kubelet's read-only API is served.
+    pub(crate) api: SocketAddr,
     tasks: Option<TaskSet>,
     _link: edgehub::Link,
     dir: TempDir,
@@ -75,8 +79,8 @@ impl Node {
         settings.cgroup_root = engine.cgroup_root();
         settings.pause_image = e2e::image::PAUSE.into();
         settings.housekeeping = unhurried();
-        let (store, link, tasks, health) = run(&settings, dir.path()).await;
-        Self { engine, settings, store, health, tasks: Some(tasks), _link: link, dir }
+        let (store, link, tasks, health, api) = run(&settings, dir.path()).await;
+        Self { engine, settings, store, health, api, tasks: Some(tasks), _link: link, dir }
     }
 
     /// Stops edged as a restart of edgecore does.
@@ -87,8 +91,8 @@ impl Node {
     }
 
     pub(crate) async fn start_edged(&mut self) {
-        let (store, link, tasks, health) = run(&self.settings, self.dir.path()).await;
-        (self.store, self._link, self.tasks, self.health) = (store, link, Some(tasks), health);
+        let (store, link, tasks, health, api) = run(&self.settings, self.dir.path()).await;
+        (self.store, self._link, self.tasks, self.health, self.api) = (store, link, Some(tasks), health, api);
     }
 
     /// Stops edged and checks that nothing of it or of its pods is left.
@@ -235,16 +239,18 @@ impl Node {
 async fn run(
     settings: &Settings,
     dir: &Path,
-) -> (Handle, edgehub::Link, TaskSet, watch::Receiver<RuntimeHealth>) {
+) -> (Handle, edgehub::Link, TaskSet, watch::Receiver<RuntimeHealth>, SocketAddr) {
     let tasks = TaskSet::new("test");
     let (hub, link) = edgehub::channel();
     let store =
         metamanager::open(metamanager::Settings::new(dir.join("edgecore.db"), "edge1"), hub.clone(), &tasks)
             .await
             .expect("the store opens");
-    let health =
-        edged::start(settings.clone(), store.clone(), hub.connection(), &tasks).expect("edged starts");
-    (store, link, tasks, health)
+    let pods = edged::start(settings.clone(), store.clone(), hub.connection(), &tasks).expect("edged starts");
+    let [port] = e2e::free_ports().expect("a free port");
+    let api = SocketAddr::from(([127, 0, 0, 1], port));
+    LocalApi::new(hub).with_pods(pods.pulse, pods.api).serve(api, &tasks);
+    (store, link, tasks, pods.health, api)
 }
 
 fn pod_cgroups(root: &Path) -> Vec<PathBuf> {

@@ -23,5 +23,5 @@ pub use docker::Docker;
 pub use link::{Fault, Link};
 pub use registry::Registry;
 pub use sensor::Sensor;
-pub use stack::{EdgeOptions, Stack, StackOptions};
+pub use stack::{EdgeOptions, Stack, StackOptions, free_ports};
 pub use wait::eventually;

@@ -319,7 +319,10 @@ fn overlay(base: &mut Value, patch: &Value) {
 }
 
 /// Ports of loopback that were free a moment ago and that this process has not handed out before.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+///
+/// # Errors
+/// When the system has none.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     static HANDED_OUT: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let mut ports = [0; N];
     let mut held = Vec::new();

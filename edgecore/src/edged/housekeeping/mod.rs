@@ -24,6 +24,7 @@ pub use eviction::Evictions;
 pub(super) use eviction::is_critical;
 pub(super) use logs::remove as remove_log;
 pub use pressure::{Pressure, Signal, Threshold};
+pub(super) use usage::bytes as bytes_below;
 
 use super::context::Context;
 

@@ -45,8 +45,8 @@ pub(super) fn request(pod: &Pod, signal: Signal) -> u64 {
     u64::try_from(all).unwrap_or(0)
 }
 
-/// Bytes on disk below a directory of one pod.
-pub(super) fn bytes(dir: &Path) -> u64 {
+/// Bytes on disk below a directory of one pod. Reads files: not for an async task.
+pub(in crate::edged) fn bytes(dir: &Path) -> u64 {
     tree(dir, false, &mut { MOST_FILES })
 }
 
