@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{binary, device, pod};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::PostParams};
+use e2e::{binary, device};
 use tokio::time::sleep;
 
-use crate::{Measure, pod::node};
+use crate::{Measure, load, pod::node};
+
+/// Pods that idle.
+const PODS: usize = 10;
 
 pub(crate) async fn run(idle: Duration) -> Result<Vec<Measure>> {
     let (_containerd, mut stack) = node().await?;
     device::apply_thermometer(&stack.client(), "edge1", "bench-sensor").await?;
-    let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
-    pods.create(&PostParams::default(), &pod::sleeper("bench", "edge1")?).await?;
-    pod::ready(&stack.client(), "bench", Duration::from_secs(60)).await?;
+    load::create(&stack, 0..PODS).await?;
+    load::ready(&stack, PODS, Duration::from_secs(60)).await?;
     sleep(Duration::from_secs(20)).await;
     let edge = stack.edge_mut()?;
     let before = edge.written_bytes()?;
     sleep(idle).await;
     let written = edge.written_bytes()? - before;
-    let method = format!("write_bytes of /proc/PID/io over {} s, one pod and one device", idle.as_secs());
+    let method = format!("write_bytes of /proc/PID/io over {} s, {PODS} pods and one device", idle.as_secs());
     Ok(vec![Measure::bytes("edgecore.idle-writes", written, method)])
 }
 

@@ -6,6 +6,7 @@
 
 mod device;
 mod disk;
+mod load;
 mod measure;
 mod memory;
 mod plane;

@@ -14,6 +14,9 @@ pub enum Unit {
     /// Events per second.
     #[serde(rename = "1/s")]
     PerSecond,
+    /// Hundredths of a processor.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 /// One measured number.
@@ -40,6 +43,11 @@ impl Measure {
         Self { name, value: value as f64, unit: Unit::Bytes, method: method.into() }
     }
 
+    /// A share of one processor, from 0 to the number of processors.
+    pub fn share(name: &'static str, value: f64, method: impl Into<String>) -> Self {
+        Self { name, value: value * 100.0, unit: Unit::Percent, method: method.into() }
+    }
+
     /// A rate.
     pub fn per_second(name: &'static str, value: f64, method: impl Into<String>) -> Self {
         Self { name, value, unit: Unit::PerSecond, method: method.into() }
@@ -54,6 +62,7 @@ impl fmt::Display for Measure {
             Unit::Seconds if self.value < 1.0 => format!("{:.1} ms", self.value * 1e3),
             Unit::Seconds => format!("{:.2} s", self.value),
             Unit::PerSecond => format!("{:.0} /s", self.value),
+            Unit::Percent => format!("{:.2} %", self.value),
         };
         write!(f, "{:<28} {:>12}   {}", self.name, number, self.method)
     }
@@ -91,5 +100,6 @@ mod tests {
         assert!(Measure::bytes("a", 40_960, "").to_string().contains("41.0 kB"));
         assert!(Measure::seconds("a", Duration::from_micros(4200), "").to_string().contains("4.2 ms"));
         assert!(Measure::per_second("a", 1000.0, "").to_string().contains("1000 /s"));
+        assert!(Measure::share("a", 0.0025, "").to_string().contains("0.25 %"));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Measure, device, disk, memory, plane, pod, reconnect};
+use crate::{Measure, device, disk, load, memory, plane, pod, reconnect};
 
 /// What can be measured on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -12,6 +12,8 @@ pub enum Benchmark {
     Memory,
     /// Pod create → Ready and delete → gone.
     Pod,
+    /// A node with 0, 10 and 50 pods: memory, processor, all of them created at once, all of them after a cold boot.
+    Load,
     /// MQTT publish → DeviceStatus in a watch: latency and highest sustained rate.
     Device,
     /// Restart of the cloud → node connected again.
@@ -27,10 +29,18 @@ pub enum Benchmark {
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 38] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
+    "edge.boot-50",
+    "edge.cpu-0",
+    "edge.cpu-10",
+    "edge.cpu-50",
+    "edge.ready-50",
+    "edge.rss-0",
+    "edge.rss-10",
+    "edge.rss-50",
     "edgecore.idle-writes",
     "edgecore.rss",
     "edgecore.size",
@@ -78,6 +88,7 @@ impl Benchmark {
         match self {
             Self::Memory => memory::run().await,
             Self::Pod => pod::run(settings.pods).await,
+            Self::Load => load::run().await,
             Self::Device => device::run().await,
             Self::Reconnect => reconnect::run().await,
             Self::Disk => disk::run(settings.idle).await,

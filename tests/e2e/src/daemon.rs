@@ -166,6 +166,16 @@ impl Daemon {
         Ok(status.vmrss.context("VmRSS in /proc/PID/status")? * 1024)
     }
 
+    /// Processor time that the process has used so far.
+    ///
+    /// # Errors
+    /// When the process does not run.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let pid = self.pid().context("the process does not run")?;
+        let stat = procfs::process::Process::new(pid)?.stat()?;
+        Ok(Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64))
+    }
+
     /// Bytes that the process caused to be written to disk so far (`write_bytes` of `/proc/PID/io`).
     ///
     /// # Errors

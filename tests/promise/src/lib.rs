@@ -12,13 +12,13 @@ pub struct Promise {
     pub text: String,
     /// The measurement's or the test's name, as in `edgecore.rss` or `faults::devices_offline`.
     pub evidence: String,
-    /// For measured promises, the bound in base units (bytes, seconds, per second).
+    /// For measured promises, the bound in base units (bytes, seconds, per second, percent).
     pub bound: Option<Bound>,
     /// Whether the document says that the promise is kept today.
     pub met: bool,
 }
 
-/// A limit in base units: bytes, seconds, per second.
+/// A limit in base units: bytes, seconds, per second, percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     /// The number may not be larger.
@@ -36,7 +36,7 @@ impl Bound {
         }
     }
 
-    /// Parses `≤ 20 MB`, `≤ 5 ms`, `≥ 1000 /s`, `≤ 2 s`, `≤ 100 kB`.
+    /// Parses `≤ 20 MB`, `≤ 5 ms`, `≥ 1000 /s`, `≤ 2 s`, `≤ 100 kB`, `≤ 0.3 %`.
     fn parse(text: &str) -> Option<Self> {
         let (side, rest): (fn(f64) -> Self, _) = match text.trim().split_at_checked('≤'.len_utf8())? {
             ("≤", rest) => (Self::AtMost, rest),
@@ -47,7 +47,7 @@ impl Bound {
         let factor = match unit.trim() {
             "MB" => 1e6,
             "kB" => 1e3,
-            "s" | "/s" => 1.0,
+            "s" | "/s" | "%" => 1.0,
             "ms" => 1e-3,
             _ => return None,
         };
