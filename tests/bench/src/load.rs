@@ -7,8 +7,8 @@ use anyhow::Result;
 use e2e::{Containerd, Stack, eventually, pod};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, PostParams};
 use kube::Api;
+use kube::api::{ListParams, PostParams};
 use tokio::time::{Instant, sleep};
 
 use crate::{Measure, pod::node};
