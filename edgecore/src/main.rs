@@ -143,7 +143,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let mut local = LocalApi::new(hub.clone());
     if config.modules.edged.enable {
         let pods = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
-        node::run(settings.node, hub.clone(), store.clone(), pods.health, &node_tasks);
+        node::run(settings.node, hub.clone(), store.clone(), pods.outlook, &node_tasks);
         local = local.with_pods(pods.pulse, pods.api);
     }
     if config.modules.device_twin.enable {

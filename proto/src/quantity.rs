@@ -82,9 +82,30 @@ pub fn milli(text: &str) -> Result<i64, QuantityError> {
         .map_err(|_| QuantityError(text.to_owned()))
 }
 
+/// Bytes as Kubernetes writes them: in the largest binary unit that leaves no fraction.
+#[must_use]
+pub fn of_bytes(bytes: u64) -> String {
+    let units = [(60, "Ei"), (50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let fitting = units.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    fitting.map_or_else(|| bytes.to_string(), |(bits, name)| format!("{}{name}", bytes >> bits))
+}
+
+/// Thousandths as Kubernetes writes them: whole units where they are whole.
+#[must_use]
+pub fn of_milli(milli: u64) -> String {
+    if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_written_as_kubernetes_writes_them() {
+        let written = [0, 1023, 1024, 100 << 20, (100 << 20) + 1024, 3 << 30].map(of_bytes);
+        assert_eq!(written, ["0", "1023", "1Ki", "100Mi", "102401Ki", "3Gi"]);
+        assert_eq!([0, 1900, 2000].map(of_milli), ["0", "1900m", "2"]);
+    }
 
     #[test]
     fn quantities_mean_what_kubernetes_says() {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod};
 use proto::quantity::{self, QuantityError};
 
+use super::node::Amounts;
 use super::pod::policy;
 
 /// Why a pod cannot run here, as far as one may tell before it begins.
@@ -20,13 +21,30 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// What the machine has for pods.
+/// What pods may ask for altogether: what is allocatable.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Thousandths of a CPU.
     pub cpu_milli: i64,
     /// Bytes.
     pub memory: i64,
+    /// Bytes of the node's disk.
+    pub storage: i64,
+    /// How many pods.
+    pub pods: i64,
+}
+
+impl Capacity {
+    /// From what is allocatable, and the number of pods.
+    pub fn new(allocatable: Amounts, pods: u32) -> Self {
+        let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        Self {
+            cpu_milli: signed(allocatable.cpu_milli),
+            memory: signed(allocatable.memory),
+            storage: signed(allocatable.storage),
+            pods: i64::from(pods),
+        }
+    }
 }
 
 /// What the pods that have begun hold, by uid.
@@ -41,6 +59,7 @@ struct Claim {
     ports: Vec<HostPort>,
     cpu_milli: i64,
     memory: i64,
+    storage: i64,
 }
 
 /// A port of the host.
@@ -66,8 +85,10 @@ impl Admission {
         let claim = Claim::of(pod);
         let others = || held.iter().filter(|(holder, _)| holder.as_str() != uid(pod)).map(|(_, claim)| claim);
         let used = |of: fn(&Claim) -> i64| others().map(of).fold(0, i64::saturating_add);
+        fits("pods", 1, others().fold(0, |sum, _| sum + 1), capacity.pods)?;
         fits("cpu", claim.cpu_milli, used(|claim| claim.cpu_milli), capacity.cpu_milli)?;
         fits("memory", claim.memory, used(|claim| claim.memory), capacity.memory)?;
+        fits("ephemeral-storage", claim.storage, used(|claim| claim.storage), capacity.storage)?;
         if others().flat_map(|other| &other.ports).any(|port| claim.ports.iter().any(|own| own.clashes(port)))
         {
             return Err(Rejection {
@@ -123,6 +144,7 @@ impl Claim {
             ports: ports.filter_map(|port| HostPort::of(port, policy::host_network(pod))).collect(),
             cpu_milli: sum("cpu", quantity::milli),
             memory: sum("memory", quantity::whole),
+            storage: sum("ephemeral-storage", quantity::whole),
         }
     }
 }
@@ -159,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    const MACHINE: Capacity = Capacity { cpu_milli: 2000, memory: 1 << 30 };
+    const MACHINE: Capacity = Capacity { cpu_milli: 2000, memory: 1 << 30, storage: 1 << 30, pods: 10 };
 
     fn pod(uid: &str, port: serde_json::Value, cpu: &str) -> Pod {
         serde_json::from_value(json!({ "metadata": { "uid": uid }, "spec": { "containers": [
@@ -196,6 +218,12 @@ mod tests {
             "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
         );
         admission.admit(&pod("3", port.clone(), "500m"), MACHINE).expect("just enough");
+        let few = Capacity { pods: 2, ..MACHINE };
+        let refused = admission.admit(&pod("4", port.clone(), "0"), few).expect_err("too many");
+        assert_eq!(
+            refused.message,
+            "Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2"
+        );
         // Who asks for nothing is not refused for what others hold.
         admission.keep(&pod("4", port.clone(), "10"));
         admission.admit(&pod("5", port, "0"), MACHINE).expect("nothing asked");

@@ -1,6 +1,8 @@
 //! The pod's own cgroup, named as the kubelet names it, so that tools which look for it find it. The runtime makes it;
 //! what it leaves empty behind is removed here.
 
+pub mod limits;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,13 +73,17 @@ pub fn of_container(id: &str, runtime: &str, settings: &Settings) -> String {
 
 /// Where the pod's cgroup lies in the hierarchy of that controller.
 pub fn path(pod: &Pod, settings: &Settings, controller: &str) -> PathBuf {
+    place(&parent(pod, settings), settings.cgroup_driver, controller)
+}
+
+/// Where a group lies in the hierarchy of that controller.
+fn place(group: &str, driver: CgroupDriver, controller: &str) -> PathBuf {
     let hierarchy = if is_v2() { PathBuf::from(MOUNT) } else { Path::new(MOUNT).join(controller) };
-    let parent = parent(pod, settings);
-    if settings.cgroup_driver == CgroupDriver::Cgroupfs {
-        return hierarchy.join(parent.trim_start_matches('/'));
+    if driver == CgroupDriver::Cgroupfs {
+        return hierarchy.join(group.trim_start_matches('/'));
     }
     // systemd nests slices by the dashes in their names: a-b.slice lies in a.slice.
-    let name = parent.trim_end_matches(".slice");
+    let name = group.trim_end_matches(".slice");
     let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
     ends.fold(hierarchy, |dir, end| dir.join(format!("{}.slice", &name[..end])))
 }
@@ -85,17 +91,9 @@ pub fn path(pod: &Pod, settings: &Settings, controller: &str) -> PathBuf {
 /// Where pods' groups lie, by class.
 const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
-/// Uids of the pods that have a group in any hierarchy.
-pub fn uids(settings: &Settings) -> Vec<String> {
-    if settings.cgroup_driver == CgroupDriver::Systemd {
-        return Vec::new();
-    }
-    let root = settings.cgroup_root.trim_matches('/');
-    let dirs =
-        hierarchies().into_iter().flat_map(|hierarchy| CLASSES.map(|class| hierarchy.join(root).join(class)));
-    let entries = dirs.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("pod")?.to_owned())).collect()
+/// Whether the pod has a group in any hierarchy.
+pub fn exists(uid: &str, settings: &Settings) -> bool {
+    settings.cgroup_driver == CgroupDriver::Cgroupfs && groups(uid, settings).any(|path| path.exists())
 }
 
 /// Removes what is left of a pod's cgroups. Only empty ones can be removed, so nothing alive is hurt.
@@ -103,12 +101,15 @@ pub fn remove(uid: &str, settings: &Settings) {
     if settings.cgroup_driver == CgroupDriver::Systemd || uid.is_empty() {
         return;
     }
+    groups(uid, settings).for_each(|path| remove_empty(&path));
+}
+
+/// Where a pod's group may lie.
+fn groups(uid: &str, settings: &Settings) -> impl Iterator<Item = PathBuf> {
     let root = settings.cgroup_root.trim_matches('/');
-    for hierarchy in hierarchies() {
-        for class in CLASSES {
-            remove_empty(&hierarchy.join(root).join(class).join(format!("pod{uid}")));
-        }
-    }
+    hierarchies().into_iter().flat_map(move |hierarchy| {
+        CLASSES.map(|class| hierarchy.join(root).join(class).join(format!("pod{uid}")))
+    })
 }
 
 /// Mount points of cgroup hierarchies: one on v2, one per controller on v1.

@@ -9,6 +9,7 @@ use proto::config::{CONTAINERD_SOCKET, EdgeCore, KubeletConfig, RuntimeType};
 use proto::quantity;
 
 use super::housekeeping::Threshold;
+use super::node::Reserve;
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,17 @@ pub enum SettingsError {
         /// The lower threshold.
         low: u8,
     },
+    /// What is to be enforced is not known.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.enforceNodeAllocatable: option {0:?} is none of pods, system-reserved, kube-reserved and \
+         none, or stands beside none: write [pods] or [none]"
+    )]
+    Enforce(String),
+    /// Fewer than none.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.nodeStatusMaxImages: {0} must be -1 (all) or greater: write for example 50"
+    )]
+    ListedImages(i32),
     /// A threshold of eviction.
     #[error(transparent)]
     Node(#[from] super::node::SettingsError),
@@ -91,6 +103,16 @@ pub struct Settings {
     pub parallel_pulls: usize,
     /// Whether events go to the cloud.
     pub report_events: bool,
+    /// Most pods.
+    pub max_pods: u32,
+    /// What pods may not ask for.
+    pub reserve: Reserve,
+    /// Whether all pods together are held to what is left (kubelet `enforceNodeAllocatable: [pods]`).
+    pub enforce_reserve: bool,
+    /// Most processes and threads of a pod; none when there is no limit.
+    pub pod_pids: Option<u64>,
+    /// Images in the node's status; none for all.
+    pub listed_images: Option<usize>,
     /// Logs, images and evictions.
     pub housekeeping: Housekeeping,
     /// The folder of static pods; none when there are to be none.
@@ -114,6 +136,8 @@ pub struct Housekeeping {
     pub image_min_age: Duration,
     /// When pods have to go.
     pub thresholds: Vec<Threshold>,
+    /// How long the node counts as short of something after it was last seen short of it.
+    pub pressure_lasts: Duration,
     /// Time between two looks at logs and at what the machine has left (kubelet `containerLogMonitorInterval`,
     /// `monitoringInterval`).
     pub look_every: Duration,
@@ -144,6 +168,7 @@ impl Housekeeping {
             image_low_percent: low,
             image_min_age: kubelet.image_minimum_gc_age.get(),
             thresholds: Threshold::all(&kubelet.eviction_hard.clone().unwrap_or_default())?,
+            pressure_lasts: kubelet.eviction_pressure_transition_period.get(),
             look_every: Duration::from_secs(10),
             collect_every: Duration::from_secs(300),
         })
@@ -160,6 +185,7 @@ impl Default for Housekeeping {
             image_low_percent: 80,
             image_min_age: Duration::from_secs(120),
             thresholds,
+            pressure_lasts: Duration::from_secs(300),
             look_every: Duration::from_secs(10),
             collect_every: Duration::from_secs(300),
         }
@@ -188,6 +214,11 @@ impl Settings {
             cpu_cfs_period: Duration::from_millis(100),
             parallel_pulls: 1,
             report_events: true,
+            max_pods: 110,
+            reserve: Reserve::default(),
+            enforce_reserve: true,
+            pod_pids: None,
+            listed_images: Some(0),
             housekeeping: Housekeeping::default(),
             static_pods: None,
             static_pods_every: Duration::from_secs(20),
@@ -224,6 +255,15 @@ impl Settings {
         settings.cpu_cfs_quota = kubelet.cpu_cfs_quota;
         settings.parallel_pulls = if kubelet.serialize_image_pulls { 1 } else { 4 };
         settings.report_events = edged.report_event;
+        settings.max_pods = kubelet.max_pods;
+        settings.reserve = Reserve::from_config(kubelet)?;
+        settings.enforce_reserve = enforces_pods(kubelet.enforce_node_allocatable.as_deref())?;
+        settings.pod_pids = u64::try_from(kubelet.pod_pids_limit).ok().filter(|most| *most > 0);
+        // The kubelet's rule: -1 is all, and nothing below that makes sense.
+        settings.listed_images = match kubelet.node_status_max_images {
+            -1 => None,
+            most => Some(usize::try_from(most).map_err(|_| SettingsError::ListedImages(most))?),
+        };
         settings.housekeeping = Housekeeping::from_config(kubelet)?;
         settings.static_pods =
             Some(kubelet.static_pod_path.clone()).filter(|path| !path.as_os_str().is_empty());
@@ -234,6 +274,20 @@ impl Settings {
     /// Everything that edged keeps for one pod.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
+    }
+}
+
+/// Whether pods are held to what is allocatable. System and agents live in groups of their own, which are left to the system.
+fn enforces_pods(options: Option<&[String]>) -> Result<bool, SettingsError> {
+    let options = options.unwrap_or_default();
+    let wrong = options.iter().find(|option| match option.as_str() {
+        "pods" | "system-reserved" | "kube-reserved" => false,
+        "none" | "" => options.len() > 1,
+        _ => true,
+    });
+    match wrong {
+        Some(option) => Err(SettingsError::Enforce(option.clone())),
+        None => Ok(options.iter().any(|option| option == "pods")),
     }
 }
 
@@ -252,6 +306,32 @@ mod tests {
             (own.runtime_timeout, own.parallel_pulls)
         );
         assert_eq!(settings.report_events, own.report_events);
+    }
+
+    #[test]
+    fn what_cannot_be_enforced_listed_or_reserved_is_named_by_its_key() {
+        type Change = fn(&mut KubeletConfig);
+        let wrong: [(Change, &str); 4] = [
+            (
+                |k| k.enforce_node_allocatable = Some(vec!["all".into()]),
+                "enforceNodeAllocatable: option \"all\"",
+            ),
+            (
+                |k| k.enforce_node_allocatable = Some(vec!["none".into(), "pods".into()]),
+                "enforceNodeAllocatable: option \"none\"",
+            ),
+            (|k| k.node_status_max_images = -2, "nodeStatusMaxImages: -2"),
+            (
+                |k| k.kube_reserved = Some([("cpu".to_owned(), "lots".to_owned())].into()),
+                "kubeReserved[\"cpu\"]: \"lots\"",
+            ),
+        ];
+        for (change, expected) in wrong {
+            let mut config = EdgeCore::default();
+            change(&mut config.modules.edged.tailored_kubelet_config);
+            let error = Settings::from_config(&config, [127, 0, 0, 1].into()).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::admission::{Admission, Capacity};
 use super::cgroups;
 use super::config::Settings;
 use super::downward::Facts;
 use super::events::Recorder;
-use super::host::Host;
 use super::housekeeping::{Evictions, Pressure};
 use super::images::Puller;
+use super::node::{Images, Machine};
 use super::pod::status::NodeFacts;
 use super::runtime::ContainerRuntime;
 use crate::edgehub::Connection;
@@ -23,7 +23,10 @@ const PARALLEL_CREATIONS: usize = 4;
 /// Handles and facts of the node.
 pub struct Context {
     pub(crate) settings: Settings,
-    pub(crate) host: Host,
+    /// What pods may ask for.
+    pub(crate) capacity: Capacity,
+    /// Bytes of memory that the machine has.
+    machine_memory: i64,
     pub(crate) unified_cgroups: bool,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) store: metamanager::Handle,
@@ -35,6 +38,10 @@ pub struct Context {
     /// What the machine is short of.
     pub(crate) pressure: watch::Sender<Pressure>,
     pub(crate) evictions: Evictions,
+    /// Images for the node's status.
+    pub(crate) listed_images: watch::Sender<Images>,
+    /// Wakes who lists them.
+    pub(crate) images_changed: Notify,
     /// What the pods that have begun hold.
     pub(crate) admission: Admission,
 }
@@ -47,8 +54,11 @@ impl Context {
         store: metamanager::Handle,
         connection: watch::Receiver<Connection>,
     ) -> Self {
+        let machine = Machine::look(&settings.root);
+        let allocatable = settings.reserve.allocatable(machine.amounts(), machine.huge());
         Self {
-            host: Host::read(),
+            capacity: Capacity::new(allocatable, settings.max_pods),
+            machine_memory: i64::try_from(machine.memory.capacity).unwrap_or(i64::MAX),
             unified_cgroups: cgroups::is_v2(),
             events: Recorder::new(store.clone(), &settings.node_name, settings.report_events),
             images: Puller::new(Arc::clone(&runtime), settings.parallel_pulls),
@@ -56,6 +66,8 @@ impl Context {
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
             pressure: watch::Sender::new(Pressure::default()),
             evictions: Evictions::default(),
+            listed_images: watch::Sender::new(None),
+            images_changed: Notify::new(),
             admission: Admission::default(),
             settings,
             runtime,
@@ -64,19 +76,16 @@ impl Context {
         }
     }
 
-    /// What the machine has for pods.
-    pub(crate) fn capacity(&self) -> Capacity {
-        Capacity { cpu_milli: self.host.cpus.saturating_mul(1000), memory: self.host.memory }
-    }
-
     /// What a pod with these addresses may learn about itself.
     pub(crate) fn facts(&self, pod: &[std::net::IpAddr]) -> Facts {
         Facts {
             node: self.settings.node_name.clone(),
             host: self.settings.node_address,
             pod: pod.to_vec(),
-            cpu_milli: self.host.cpus.saturating_mul(1000),
-            memory: self.host.memory,
+            cpu_milli: self.capacity.cpu_milli,
+            memory: self.capacity.memory,
+            storage: self.capacity.storage,
+            machine_memory: self.machine_memory,
         }
     }
 }

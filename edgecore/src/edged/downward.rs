@@ -21,6 +21,10 @@ pub struct Facts {
     pub cpu_milli: i64,
     /// Allocatable memory in bytes: the limit of a container without one.
     pub memory: i64,
+    /// Allocatable bytes of disk: the limit of a container without one.
+    pub storage: i64,
+    /// Memory of the machine in bytes.
+    pub machine_memory: i64,
 }
 
 /// A field or resource that does not exist.
@@ -107,6 +111,7 @@ pub fn resource(
     let fallback = match (set, name) {
         ("limits", "cpu") => i128::from(facts.cpu_milli) * 1_000_000,
         ("limits", "memory") => i128::from(facts.memory) * 1_000_000_000,
+        ("limits", "ephemeral-storage") => i128::from(facts.storage) * 1_000_000_000,
         (_, "cpu" | "memory" | "ephemeral-storage") => 0,
         _ if name.starts_with("hugepages-") => 0,
         _ => return Err(unknown()),

@@ -1,31 +1,62 @@
 //! What pods that are gone have left on disk and in cgroups: an agent that is killed between two steps of a pod's end, or a runtime
 //! that made a sandbox for nobody, leaves something that no pod's worker knows of any more.
+//!
+//! Only pods that this agent has written down are looked for: another kubelet may have its pods in the same folders.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use super::cgroups;
 use super::config::Settings;
 use super::volumes;
 
-/// Uids of all pods that have volumes, logs or a cgroup here. Reads a few directories.
-pub(super) fn uids(settings: &Settings) -> BTreeSet<String> {
-    let logs = logs(settings).filter_map(|name| Some(uid_of_log(&name)?.to_owned()));
-    volumes::orphans(settings).into_iter().chain(logs).chain(cgroups::uids(settings)).collect()
+/// Writes a pod down, before anything of it is made. May be repeated.
+///
+/// # Errors
+/// When the disk does not take it.
+pub(super) fn note(uid: &str, settings: &Settings) -> io::Result<()> {
+    let Some(path) = record(uid, settings).filter(|path| !path.exists()) else { return Ok(()) };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::File::create(path).map(drop)
 }
 
-/// Removes all that is left of a pod; may be repeated. Blocks.
+/// Uids of the pods that were written down. Reads one directory.
+pub(super) fn noted(settings: &Settings) -> Vec<String> {
+    let entries = fs::read_dir(folder(settings)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Removes all that is left of a pod; true when there was something. Who had left nothing is forgotten: the runtime may still make
+/// something for a pod whose agent was killed meanwhile, so that it takes two looks. May be repeated. Blocks.
 ///
 /// # Errors
 /// When volumes cannot be unmounted or a directory cannot be removed.
-pub(super) fn remove(uid: &str, settings: &Settings) -> io::Result<()> {
+pub(super) fn remove(uid: &str, settings: &Settings) -> io::Result<bool> {
+    let Some(record) = record(uid, settings) else { return Ok(false) };
+    let logs: Vec<String> = logs(settings).filter(|name| uid_of_log(name) == Some(uid)).collect();
+    if logs.is_empty() && !settings.pod_dir(uid).exists() && !cgroups::exists(uid, settings) {
+        fs::remove_file(record)?;
+        return Ok(false);
+    }
     cgroups::remove(uid, settings);
     volumes::teardown(uid, settings)?;
-    for name in logs(settings).filter(|name| uid_of_log(name) == Some(uid)) {
+    for name in logs {
         fs::remove_dir_all(settings.pod_logs.join(name))?;
     }
-    Ok(())
+    Ok(true)
+}
+
+fn folder(settings: &Settings) -> PathBuf {
+    settings.root.join("edged/pods")
+}
+
+/// The file that stands for a pod; none for a uid that is no name of a file.
+fn record(uid: &str, settings: &Settings) -> Option<PathBuf> {
+    let plain = !uid.is_empty() && !uid.starts_with('.') && !uid.contains('/');
+    plain.then(|| folder(settings).join(uid))
 }
 
 fn logs(settings: &Settings) -> impl Iterator<Item = String> {
@@ -47,18 +78,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn volumes_and_logs_of_a_pod_are_found_and_removed_and_others_stay() {
+    fn what_a_pod_of_this_agent_left_is_removed_and_what_others_have_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (root, pod_logs) = (dir.path().join("root"), dir.path().join("logs"));
         let mut settings = Settings::new("edge1", [127, 0, 0, 1].into(), root.clone(), pod_logs.clone());
         settings.cgroup_root = "/skerry-no-such-group".into();
-        for path in [root.join("pods/a/volumes"), pod_logs.join("ns_one_b/main"), pod_logs.join("my_logs")] {
+        let mine = [root.join("pods/a/volumes"), pod_logs.join("ns_one_b/main")];
+        let others =
+            [root.join("pods/x/volumes"), pod_logs.join("ns_other_y/main"), pod_logs.join("my_logs")];
+        for path in mine.iter().chain(&others) {
             fs::create_dir_all(path).unwrap();
         }
-        assert_eq!(uids(&settings), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-        remove("b", &settings).unwrap();
-        remove("a", &settings).unwrap();
-        assert_eq!(uids(&settings), BTreeSet::new());
-        assert!(pod_logs.join("my_logs").exists(), "what is not a pod's is left alone");
+        for uid in ["a", "b", "b"] {
+            note(uid, &settings).unwrap();
+        }
+        assert!(note("../../x", &settings).is_ok() && note("", &settings).is_ok());
+        let all = |settings: &Settings| {
+            let mut all = noted(settings);
+            all.sort();
+            all
+        };
+        assert_eq!(all(&settings), ["a", "b"]);
+        assert!(remove("a", &settings).unwrap() && remove("b", &settings).unwrap());
+        assert_eq!(all(&settings), ["a", "b"], "the runtime may not be done with them");
+        assert!(!remove("a", &settings).unwrap() && !remove("b", &settings).unwrap());
+        assert_eq!(all(&settings), Vec::<String>::new());
+        assert!(mine.iter().all(|path| !path.exists()));
+        assert!(others.iter().all(|path| path.exists()), "what was not written down is left alone");
     }
 }

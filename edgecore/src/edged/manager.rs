@@ -34,7 +34,7 @@ const AFTER_EVENT: [Duration; 4] =
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 /// How often the runtime is asked whether it can run pods; it is asked whether it lives at every look.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked for what pods that are gone have left. Reads some forty directories.
+/// How often it is looked for what pods that are gone have left. Reads one directory.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// A pod must be unknown this often in a row before it is removed.
 const UNKNOWN_LOOKS: u8 = 2;
@@ -414,7 +414,7 @@ impl Manager {
             return;
         }
         self.cleaned = Some(Instant::now());
-        let left: Vec<String> = leftovers::uids(&self.ctx.settings)
+        let left: Vec<String> = leftovers::noted(&self.ctx.settings)
             .into_iter()
             .filter(|uid| !self.workers.contains_key(uid) && !prints.contains_key(&PodUid(uid.clone())))
             .collect();
@@ -427,7 +427,8 @@ impl Manager {
                 let (ctx, name) = (Arc::clone(&ctx), uid.clone());
                 let done = tokio::task::spawn_blocking(move || leftovers::remove(&name, &ctx.settings));
                 match done.await.map_err(std::io::Error::other).and_then(|result| result) {
-                    Ok(()) => tracing::info!(uid, "removed what a pod that is gone had left"),
+                    Ok(true) => tracing::info!(uid, "removed what a pod that is gone had left"),
+                    Ok(false) => {}
                     Err(error) => tracing::warn!(uid, "cannot remove what a pod that is gone left: {error}"),
                 }
             }

@@ -12,7 +12,6 @@ pub mod dns;
 pub mod downward;
 pub mod events;
 pub mod hooks;
-pub mod host;
 pub mod housekeeping;
 pub mod images;
 mod leftovers;
@@ -37,7 +36,7 @@ use tokio::time::Instant;
 use self::config::Settings;
 use self::context::Context;
 use self::manager::Manager;
-use self::node::RuntimeHealth;
+use self::node::{Outlook, RuntimeHealth};
 use self::runtime::cri::Cri;
 use self::runtime::docker::{self, Docker};
 use self::runtime::{ContainerRuntime, RuntimeError};
@@ -48,8 +47,8 @@ use crate::metamanager;
 /// What others may see of the pods that run.
 #[derive(Debug)]
 pub struct Running {
-    /// How the runtime is, for the node's status.
-    pub health: watch::Receiver<RuntimeHealth>,
+    /// What the node's status tells.
+    pub outlook: Outlook,
     /// Whether the pods are looked after.
     pub pulse: Pulse,
     /// The kubelet's read-only API, to be served on loopback only: who reaches it reads every log.
@@ -97,6 +96,8 @@ pub fn start_with(
 ) -> Running {
     let ctx = Arc::new(Context::new(settings, runtime, store, connection));
     let (health, seen) = watch::channel(RuntimeHealth::Unknown);
+    let outlook =
+        Outlook { runtime: seen, pressure: ctx.pressure.subscribe(), images: ctx.listed_images.subscribe() };
     housekeeping::start(&ctx, tasks);
     let static_pods = static_pods::start(&ctx, &ctx.settings, tasks);
     let workers = Arc::new(tasks.child("pods"));
@@ -108,5 +109,5 @@ pub fn start_with(
         let manager = Manager::new(Arc::clone(&ctx), static_pods.clone(), &workers, health.clone());
         manager.run(token, beats.clone())
     });
-    Running { health: seen, pulse, api }
+    Running { outlook, pulse, api }
 }

@@ -14,6 +14,7 @@ use super::node::{Node, SLEEP, container, is_ready, pod, shell, unhurried};
 on_every_runtime!(
     images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay,
     a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new_one,
+    an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it,
     a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_that_it_broke,
     a_volume_in_memory_is_as_large_as_it_may_be_and_not_larger,
 );
@@ -100,6 +101,57 @@ async fn images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay(r
     node.leaves_nothing().await;
 }
 
+/// Any node is short of so much memory, and no disk matters: it may be as full as it likes.
+fn short_of_memory() -> Vec<Threshold> {
+    let thresholds = [
+        ("memory.available", "1000Gi"),
+        ("nodefs.available", "0%"),
+        ("nodefs.inodesFree", "0%"),
+        ("imagefs.available", "0%"),
+        ("imagefs.inodesFree", "0%"),
+    ];
+    let thresholds = thresholds.map(|(signal, value)| (signal.to_owned(), value.to_owned()));
+    Threshold::all(&BTreeMap::from(thresholds)).expect("thresholds")
+}
+
+async fn an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it(runtime: Kind) {
+    const ROUNDS: usize = 3;
+    let mut node = Node::start(runtime).await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let told = |status: &k8s_openapi::api::core::v1::PodStatus| {
+        let conditions = status.conditions.iter().flatten();
+        conditions.filter(|one| one.type_ == "DisruptionTarget").filter_map(|one| one.message.clone()).next()
+    };
+    for round in 0..ROUNDS {
+        let name = format!("goes{round}");
+        let goes = pod(&name, json!({ "containers": [shell("c", SLEEP)] }));
+        node.run_pod(&goes).await;
+        node.ready(&name).await;
+        node.stop_edged().await;
+        node.settings.housekeeping =
+            Housekeeping { thresholds: short_of_memory(), look_every: SOON, ..unhurried() };
+        node.start_edged().await;
+        let why = node.until(&name, "it has to go", |status| told(status).is_some()).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..150))).await;
+        node.stop_edged().await;
+
+        // There is plenty when the agent comes back.
+        node.settings.housekeeping = unhurried();
+        node.start_edged().await;
+        let gone = node.until(&name, "it has gone", |s| s.phase.as_deref() == Some("Failed")).await;
+        assert_eq!((gone.reason.as_deref(), gone.message.clone()), (Some("Evicted"), told(&why)));
+        assert_eq!(container(&gone).restart_count, 0);
+        node.wait("nothing of it runs", async || node.engine.running().is_empty().then_some(())).await;
+        node.delete_pod(&goes, 0).await;
+    }
+    let evicted: i64 =
+        node.events().await.iter().filter(|event| event.0 == "Evicted").map(|event| event.2).sum();
+    assert_eq!(evicted, i64::try_from(ROUNDS).expect("few"), "each is told once");
+    node.leaves_nothing().await;
+}
+
 async fn a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new_one(runtime: Kind) {
     let mut node = Node::start(runtime).await;
     let critical = pod("critical", json!({ "priority": 2_000_001_000, "containers": [shell("c", SLEEP)] }));
@@ -111,17 +163,8 @@ async fn a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new
     node.ready("modest").await;
 
     node.stop_edged().await;
-    // Not the disk of the machine that tests: it may be as full as it likes.
-    let thresholds = [
-        ("memory.available", "1000Gi"),
-        ("nodefs.available", "0%"),
-        ("nodefs.inodesFree", "0%"),
-        ("imagefs.available", "0%"),
-        ("imagefs.inodesFree", "0%"),
-    ];
-    let thresholds = thresholds.map(|(signal, value)| (signal.to_owned(), value.to_owned()));
-    let thresholds = Threshold::all(&BTreeMap::from(thresholds)).expect("thresholds");
-    node.settings.housekeeping = Housekeeping { thresholds, look_every: SOON, ..unhurried() };
+    node.settings.housekeeping =
+        Housekeeping { thresholds: short_of_memory(), look_every: SOON, ..unhurried() };
     node.start_edged().await;
     let gone = node.until("modest", "it has gone", |status| status.phase.as_deref() == Some("Failed")).await;
     assert_eq!(gone.reason.as_deref(), Some("Evicted"));
@@ -147,6 +190,7 @@ async fn a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new
         refused.message.as_deref(),
         Some("Pod was rejected: The node had condition: [MemoryPressure]. ")
     );
+    assert!(node.outlook.pressure.borrow().memory, "the node's status tells it");
 
     // Nobody comes back, not even when there is memory again.
     node.stop_edged().await;

@@ -3,6 +3,7 @@
 mod engine;
 mod ephemeral;
 mod housekeeping;
+mod limits;
 mod mistakes;
 mod node;
 mod on_docker;

@@ -190,6 +190,10 @@ async fn a_command_that_is_not_found_is_told_and_the_pod_runs_once_it_is_there(r
     let message = last.message.unwrap_or_default();
     assert!(message.contains("/v/tool") && message.contains("no such file or directory"), "{message}");
     said(&node, "Failed", "Error: ").await;
+    // While it waits for its next start it is told as any other that ended.
+    let status = node.until("missing", "it backs off", |s| waits_for(s) == "CrashLoopBackOff").await;
+    let back_off = "restarting failed container=c pod=missing_default(uid-missing)";
+    assert!(words(&status).starts_with("back-off 10s") && words(&status).ends_with(back_off), "{status:?}");
     std::fs::write(dir.join("tool"), "#!/bin/sh\nexec /bin/sh \"$@\"\n").expect("a script");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.join("tool"), open).expect("its mode");
@@ -229,7 +233,7 @@ async fn a_runtime_that_hangs_is_told_and_nothing_is_touched(runtime: Kind) {
     let late = pod("late", json!({ "containers": [shell("c", SLEEP)] }));
     node.run_pod(&late).await;
     let reason = node
-        .wait("it is told", async || match &*node.health.borrow() {
+        .wait("it is told", async || match &*node.outlook.runtime.borrow() {
             RuntimeHealth::Broken { reason } => Some(reason.clone()),
             _ => None,
         })
@@ -239,7 +243,7 @@ async fn a_runtime_that_hangs_is_told_and_nothing_is_touched(runtime: Kind) {
     node.engine.wake();
     node.ready("late").await;
     node.wait("it is well", async || {
-        matches!(*node.health.borrow(), RuntimeHealth::Ready { .. }).then_some(())
+        matches!(*node.outlook.runtime.borrow(), RuntimeHealth::Ready { .. }).then_some(())
     })
     .await;
     let after = container(&node.ready("stays").await);
@@ -258,7 +262,7 @@ async fn a_runtime_whose_socket_is_not_there_is_waited_for(runtime: Kind) {
     let waits = pod("waits", json!({ "containers": [shell("c", SLEEP)] }));
     node.run_pod(&waits).await;
     let reason = node
-        .wait("it is told", async || match &*node.health.borrow() {
+        .wait("it is told", async || match &*node.outlook.runtime.borrow() {
             RuntimeHealth::Broken { reason } => Some(reason.clone()),
             _ => None,
         })

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::engine::{Engine, Kind};
 use edgecore::edged;
 use edgecore::edged::config::{Housekeeping, Settings};
-use edgecore::edged::node::RuntimeHealth;
+use edgecore::edged::node::Outlook;
 use edgecore::edgehub::{self, Outbox};
 use edgecore::local_api::LocalApi;
 use edgecore::metamanager::{self, Handle};
@@ -22,14 +22,13 @@ use proto::session::Outcome;
 use serde_json::{Value, json};
 use tasks::TaskSet;
 use tempfile::TempDir;
-use tokio::sync::watch;
 
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) store: Handle,
-    /// How the runtime is, as the node's status tells it.
-    pub(crate) health: watch::Receiver<RuntimeHealth>,
+    /// What the node's status tells.
+    pub(crate) outlook: Outlook,
     /// Where the kubelet's read-only API is served.
     pub(crate) api: SocketAddr,
     tasks: Option<TaskSet>,
@@ -79,8 +78,8 @@ impl Node {
         settings.cgroup_root = engine.cgroup_root();
         settings.pause_image = e2e::image::PAUSE.into();
         settings.housekeeping = unhurried();
-        let (store, link, tasks, health, api) = run(&settings, dir.path()).await;
-        Self { engine, settings, store, health, api, tasks: Some(tasks), _link: link, dir }
+        let (store, link, tasks, outlook, api) = run(&settings, dir.path()).await;
+        Self { engine, settings, store, outlook, api, tasks: Some(tasks), _link: link, dir }
     }
 
     /// Stops edged as a restart of edgecore does.
@@ -91,8 +90,9 @@ impl Node {
     }
 
     pub(crate) async fn start_edged(&mut self) {
-        let (store, link, tasks, health, api) = run(&self.settings, self.dir.path()).await;
-        (self.store, self._link, self.tasks, self.health, self.api) = (store, link, Some(tasks), health, api);
+        let (store, link, tasks, outlook, api) = run(&self.settings, self.dir.path()).await;
+        (self.store, self._link, self.tasks, self.outlook, self.api) =
+            (store, link, Some(tasks), outlook, api);
     }
 
     /// Stops edged and checks that nothing of it or of its pods is left.
@@ -236,10 +236,7 @@ impl Node {
     }
 }
 
-async fn run(
-    settings: &Settings,
-    dir: &Path,
-) -> (Handle, edgehub::Link, TaskSet, watch::Receiver<RuntimeHealth>, SocketAddr) {
+async fn run(settings: &Settings, dir: &Path) -> (Handle, edgehub::Link, TaskSet, Outlook, SocketAddr) {
     let tasks = TaskSet::new("test");
     let (hub, link) = edgehub::channel();
     let store =
@@ -250,7 +247,7 @@ async fn run(
     let [port] = e2e::free_ports().expect("a free port");
     let api = SocketAddr::from(([127, 0, 0, 1], port));
     LocalApi::new(hub).with_pods(pods.pulse, pods.api).serve(api, &tasks);
-    (store, link, tasks, pods.health, api)
+    (store, link, tasks, pods.outlook, api)
 }
 
 fn pod_cgroups(root: &Path) -> Vec<PathBuf> {

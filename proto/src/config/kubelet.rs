@@ -35,6 +35,10 @@ pub struct KubeletConfig {
     pub static_pod_path: PathBuf,
     /// Thresholds of eviction.
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// How long a node counts as short of something after it was last seen short of it.
+    pub eviction_pressure_transition_period: Span,
+    /// What is enforced: `pods`, or `none`.
+    pub enforce_node_allocatable: Option<Vec<String>>,
     /// Disk use in percent at which images are collected.
     #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: u8,
@@ -64,7 +68,7 @@ pub struct KubeletConfig {
     pub node_status_report_frequency: Span,
     /// How long a lease lives without renewal; it is renewed after a quarter of it.
     pub node_lease_duration_seconds: u32,
-    /// Images listed in the node's status; 0 for none.
+    /// Images listed in the node's status; 0 for none, -1 for all.
     pub node_status_max_images: i32,
     /// A log file is turned over at this size.
     pub container_log_max_size: String,
@@ -122,6 +126,8 @@ impl Default for KubeletConfig {
             max_pods: 110,
             static_pod_path: "/etc/kubeedge/manifests".into(),
             eviction_hard: Some(eviction.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            eviction_pressure_transition_period: Span::seconds(300),
+            enforce_node_allocatable: Some(vec!["pods".into()]),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: Span::seconds(120),
@@ -177,7 +183,6 @@ pub(super) fn without_effect() -> Value {
         "kubeAPIQPS": 50,
         "kubeAPIBurst": 100,
         "maxParallelImagePulls": null,
-        "evictionPressureTransitionPeriod": "5m0s",
         "enableControllerAttachDetach": true,
         "makeIPTablesUtilChains": true,
         "iptablesMasqueradeBit": 14,
@@ -185,7 +190,6 @@ pub(super) fn without_effect() -> Value {
         "containerLogMaxWorkers": 1,
         "containerLogMonitorInterval": "10s",
         "configMapAndSecretChangeDetectionStrategy": "Get",
-        "enforceNodeAllocatable": ["pods"],
     });
     let more = json!({
         "volumePluginDir": "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",

@@ -19,9 +19,6 @@ use crate::edged::node::Amount;
 use crate::edged::pod::policy;
 use crate::edged::static_pods::is_static;
 
-/// A resource counts as short for this long after it was last seen short (`evictionPressureTransitionPeriod`): what was freed by
-/// evicting a pod is not to be given to the same pod again.
-const TRANSITION: Duration = Duration::from_secs(5 * 60);
 /// Pods that the system itself needs (`system-cluster-critical`) are never evicted.
 const CRITICAL: i32 = 2_000_000_000;
 /// At most one part in so many of the time goes into measuring what pods keep on disk.
@@ -111,7 +108,9 @@ impl Evictor {
         for (threshold, _) in &crossed {
             self.short.insert(threshold.signal, now);
         }
-        self.short.retain(|_, seen| now.duration_since(*seen) < TRANSITION);
+        // What was freed by evicting a pod is not to be given to the same pod again.
+        let lasts = self.ctx.settings.housekeeping.pressure_lasts;
+        self.short.retain(|_, seen| now == *seen || now.duration_since(*seen) < lasts);
         let mut pressure = Pressure::default();
         self.short.keys().for_each(|signal| pressure.add(*signal));
         self.ctx.pressure.send_if_modified(|known| {

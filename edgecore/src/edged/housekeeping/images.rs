@@ -8,8 +8,10 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 use tokio::time::Instant;
 
+use super::inventory;
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
+use crate::edged::node::Amount;
 use crate::edged::runtime::{Container, Image, RuntimeError};
 
 /// Since when an image is known, and when somebody last used it.
@@ -23,11 +25,13 @@ struct Seen {
 pub(super) struct Collector {
     ctx: Arc<Context>,
     seen: BTreeMap<String, Seen>,
+    /// Whether it did not work the last time.
+    failed: bool,
 }
 
 impl Collector {
     pub(super) fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx, seen: BTreeMap::new() }
+        Self { ctx, seen: BTreeMap::new(), failed: false }
     }
 
     pub(super) async fn run(&mut self, period: Duration) {
@@ -35,11 +39,17 @@ impl Collector {
         let mut pressure = self.ctx.pressure.subscribe();
         loop {
             let short = tokio::select! {
-                _ = ticks.tick() => false,
-                Ok(short) = pressure.wait_for(|pressure| pressure.disk) => short.disk,
+                _ = ticks.tick() => Some(false),
+                Ok(short) = pressure.wait_for(|pressure| pressure.disk) => Some(short.disk),
+                () = self.ctx.images_changed.notified() => None,
             };
-            if let Err(error) = self.collect(short).await {
-                tracing::debug!("no images are collected now: {error}");
+            let Some(short) = short else {
+                self.list().await;
+                continue;
+            };
+            match self.collect(short).await {
+                Ok(()) => self.failed = false,
+                Err(error) => self.tell_failure(&error).await,
             }
             if short {
                 // Once for each look at the disk is enough.
@@ -48,8 +58,29 @@ impl Collector {
         }
     }
 
+    /// Only for the node's status.
+    async fn list(&self) {
+        if let Err(error) = inventory::look(&self.ctx).await {
+            tracing::debug!("images cannot be listed now: {error}");
+        }
+    }
+
+    /// The first time it may be that the runtime is just starting.
+    async fn tell_failure(&mut self, error: &RuntimeError) {
+        if std::mem::replace(&mut self.failed, true) {
+            self.ctx.events.node(Severity::Warning, "ImageGCFailed", &error.to_string()).await;
+        } else {
+            tracing::debug!("no images are collected now: {error}");
+        }
+        if inventory::wanted(&self.ctx) {
+            tokio::time::sleep(self.ctx.settings.housekeeping.look_every).await;
+            self.ctx.images_changed.notify_one();
+        }
+    }
+
     async fn collect(&mut self, short: bool) -> Result<(), RuntimeError> {
         let images = self.ctx.runtime.images().await?;
+        inventory::tell(&self.ctx, &images);
         let containers = self.ctx.runtime.containers(None).await?;
         let now = Instant::now();
         let used = self.note(&images, &containers, now);
@@ -57,9 +88,17 @@ impl Collector {
         let high = if short { 0 } else { rules.image_high_percent };
         let low = if short { 0 } else { rules.image_low_percent };
         for (mountpoint, _) in self.ctx.runtime.image_usage().await? {
-            let Some(wanted) = excess(Path::new(&mountpoint), high, low) else { continue };
+            let Some(disk) = disk(Path::new(&mountpoint)) else { continue };
+            if disk.capacity == 0 {
+                let words = "invalid capacity 0 on image filesystem";
+                self.ctx.events.node(Severity::Warning, "InvalidDiskCapacity", words).await;
+            }
+            let Some(wanted) = to_free(disk.capacity, disk.available, high, low) else { continue };
             let victims = victims(&images, &used, &self.seen, now, rules.image_min_age);
             let freed = self.remove(&victims, wanted).await;
+            if freed > 0 {
+                self.ctx.images_changed.notify_one();
+            }
             if freed < wanted && !short {
                 let words = format!(
                     "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found \
@@ -109,13 +148,13 @@ impl Collector {
     }
 }
 
-/// Bytes to free so that `low` percent are used, if `high` percent are.
-fn excess(mountpoint: &Path, high: u8, low: u8) -> Option<u64> {
+fn disk(mountpoint: &Path) -> Option<Amount> {
     let stat = statvfs(mountpoint).ok()?;
-    let (all, free) = (stat.blocks() * stat.fragment_size(), stat.blocks_available() * stat.fragment_size());
-    to_free(all, free, high, low)
+    let bytes = |blocks: u64| blocks * stat.fragment_size();
+    Some(Amount { capacity: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
 }
 
+/// Bytes to free so that `low` percent are used, if `high` percent are.
 fn to_free(all: u64, free: u64, high: u8, low: u8) -> Option<u64> {
     let percent = |share: u8| all / 100 * u64::from(share.min(100));
     if all == 0 || all.saturating_sub(free) < percent(high) {

@@ -1,5 +1,5 @@
 //! Owns what keeps a node alive for years: log files that are turned over, images that nobody uses, pods that have to go
-//! before the machine runs out of memory or disk,
+//! before the machine runs out of memory or disk, the limits of all pods together,
 //! and helpers of the runtime that were lost.
 //!
 //! May call: the runtime, the store (which pods there are), the recorder. Called by edged, once. Numbers, order and words are the
@@ -7,6 +7,8 @@
 
 mod eviction;
 mod images;
+mod inventory;
+mod limits;
 mod logs;
 mod pressure;
 mod shims;
@@ -37,6 +39,14 @@ pub(super) fn start(ctx: &Arc<Context>, tasks: &TaskSet) {
         let ctx = Arc::clone(&of);
         async move {
             token.run_until_cancelled(logs::run(&ctx, look)).await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    let of = Arc::clone(ctx);
+    tasks.spawn("limits", Restart::on_failure(), move |token| {
+        let ctx = Arc::clone(&of);
+        async move {
+            token.run_until_cancelled(limits::run(&ctx)).await;
             Ok::<(), Infallible>(())
         }
     });

@@ -101,7 +101,7 @@ impl fmt::Display for Pressure {
 }
 
 /// How much there is of everything.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Levels {
     machine: Machine,
     node_inodes: Amount,

@@ -131,7 +131,7 @@ fn verdict(pod: &Pod, usage: &Usage) -> Option<String> {
     if !limits.is_empty() && used > allowed {
         let total = match limits.as_slice() {
             [(_, text, _)] => (*text).to_owned(),
-            _ => binary(allowed),
+            _ => quantity::of_bytes(allowed),
         };
         return Some(format!(
             "Pod ephemeral local storage usage exceeds the total limit of containers {total}. "
@@ -143,13 +143,6 @@ fn verdict(pod: &Pod, usage: &Usage) -> Option<String> {
             || format!("Container {} exceeded its local ephemeral storage limit {text:?}. ", container.name);
         (used > bytes).then(words)
     })
-}
-
-/// Bytes in the largest unit that leaves no fraction.
-fn binary(bytes: u64) -> String {
-    let units = [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
-    let fitting = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
-    fitting.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 #[cfg(test)]

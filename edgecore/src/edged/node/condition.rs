@@ -1,62 +1,84 @@
-//! The node's conditions: pure, so that every turn can be tested.
+//! The node's conditions: pure, so that every turn can be tested. Words and order are the kubelet's (Kubernetes v1.36
+//! `pkg/kubelet/nodestatus/setters.go`); of readiness, KubeEdge's.
 
 use k8s_openapi::{api::core::v1::NodeCondition, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use super::{NodeSettings, RuntimeHealth, machine::Machine};
+use super::RuntimeHealth;
+use crate::edged::housekeeping::Pressure;
 
-/// Process ids that must be left before the node counts as short of them.
-const PID_FLOOR: u64 = 1000;
+const READY: &str = "Ready";
 
-/// The four conditions of a kubelet, in its order and with its reasons. `before` keeps the times of transitions.
+/// What one kind of pressure is called: the condition, then reason and message while it lasts, then without it.
+type Words = (&'static str, [&'static str; 2], [&'static str; 2]);
+
+const MEMORY: Words = (
+    "MemoryPressure",
+    ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+    ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+);
+const DISK: Words = (
+    "DiskPressure",
+    ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+    ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+);
+const PIDS: Words = (
+    "PIDPressure",
+    ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
+    ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+);
+
+/// The four conditions of a kubelet, in its order. `before` keeps the times of transitions.
 pub(super) fn conditions(
     before: &[NodeCondition],
-    settings: &NodeSettings,
-    machine: &Machine,
+    pressure: Pressure,
     runtime: &RuntimeHealth,
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let memory = settings.memory_floor.is_short(machine.memory.available, machine.memory.capacity);
-    let disk = settings.disk_floor.is_short(machine.disk.available, machine.disk.capacity);
-    let pids = machine.pids.available < PID_FLOOR;
-    let ready = match runtime {
-        RuntimeHealth::Ready { .. } => (true, "EdgeReady", "edge is posting ready status".to_owned()),
-        RuntimeHealth::Broken { reason } => (false, "KubeletNotReady", reason.clone()),
-        RuntimeHealth::Unknown => {
-            (false, "KubeletNotReady", "the container runtime has not been asked yet".to_owned())
+    let condition = |kind: &str, on: bool, reason: &str, message: &str| {
+        let status = if on { "True" } else { "False" };
+        let known = before.iter().find(|old| old.type_ == kind && old.status == status);
+        let since = known.and_then(|old| old.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: Some(since.unwrap_or(Time(now))),
         }
     };
-    let rows = [
-        (
-            "MemoryPressure",
-            pressure(memory, "HasInsufficientMemory", "HasSufficientMemory", "memory available"),
-        ),
-        ("DiskPressure", pressure(disk, "HasDiskPressure", "HasNoDiskPressure", "disk space")),
-        ("PIDPressure", pressure(pids, "HasInsufficientPID", "HasSufficientPID", "process ids available")),
-        ("Ready", ready),
-    ];
-    rows.into_iter()
-        .map(|(kind, (on, reason, message))| {
-            let status = if on { "True" } else { "False" };
-            let since = before
-                .iter()
-                .find(|old| old.type_ == kind && old.status == status)
-                .and_then(|old| old.last_transition_time.clone());
-            NodeCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: Some(if kind == "Ready" { reason.to_owned() } else { format!("Kubelet{reason}") }),
-                message: Some(message),
-                last_heartbeat_time: Some(Time(now)),
-                last_transition_time: Some(since.unwrap_or(Time(now))),
-            }
+    let pressures = [(MEMORY, pressure.memory), (DISK, pressure.disk), (PIDS, pressure.pids)];
+    let mut all: Vec<NodeCondition> = pressures
+        .into_iter()
+        .map(|((kind, bad, good), short)| {
+            let [reason, message] = if short { bad } else { good };
+            condition(kind, short, reason, message)
         })
-        .collect()
+        .collect();
+    all.push(match runtime {
+        RuntimeHealth::Ready { .. } => condition(READY, true, "EdgeReady", "edge is posting ready status"),
+        RuntimeHealth::Broken { reason } => condition(READY, false, "KubeletNotReady", reason),
+        RuntimeHealth::Unknown => {
+            condition(READY, false, "KubeletNotReady", "the container runtime has not been asked yet")
+        }
+    });
+    all
 }
 
-fn pressure(short: bool, bad: &'static str, good: &'static str, what: &str) -> (bool, &'static str, String) {
-    let message =
-        if short { format!("edged has too little {what}") } else { format!("edged has sufficient {what}") };
-    (short, if short { bad } else { good }, message)
+/// Reasons of the events that tell what has turned from `before` to `after`. A node that was never known to be ready or not says
+/// nothing of it yet; an agent that has just started (`first`) says how it finds the machine.
+pub(super) fn turns(before: &[NodeCondition], after: &[NodeCondition], first: bool) -> Vec<String> {
+    let told = after.iter().filter(|new| {
+        let old = before.iter().find(|old| old.type_ == new.type_);
+        let turned = old.is_some_and(|old| old.status != new.status);
+        turned || (new.type_ != READY && (first || old.is_none()))
+    });
+    told.map(|new| match (new.type_.as_str(), new.status.as_str()) {
+        (READY, "True") => "NodeReady".to_owned(),
+        (READY, _) => "NodeNotReady".to_owned(),
+        _ => format!("Node{}", new.reason.as_deref().unwrap_or_default().trim_start_matches("Kubelet")),
+    })
+    .collect()
 }
 
 /// Whether two lists say the same, heartbeats aside.
@@ -73,8 +95,8 @@ pub(super) fn same(left: &[NodeCondition], right: &[NodeCondition]) -> bool {
 pub(super) mod tests {
     use std::collections::BTreeMap;
 
-    use super::{super::machine::Amount, *};
-    use crate::edged::node::settings::Floor;
+    use super::{super::NodeSettings, *};
+    use crate::edged::node::Reserve;
 
     pub(in super::super) fn settings() -> NodeSettings {
         NodeSettings {
@@ -89,24 +111,21 @@ pub(super) mod tests {
             lease: std::time::Duration::from_secs(40),
             look_every: std::time::Duration::from_secs(10),
             report_every: std::time::Duration::from_secs(300),
-            memory_floor: Floor::Amount(100),
-            disk_floor: Floor::Percent(10.0),
+            reserve: Reserve::default(),
+            report_events: true,
         }
-    }
-
-    fn plenty() -> Machine {
-        let amount = Amount { capacity: 100_000, available: 50_000 };
-        Machine { cpus: 2, memory: amount, disk: amount, pids: amount }
     }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
+    const NONE: Pressure = Pressure { memory: false, disk: false, pids: false };
+
     #[test]
     fn a_runtime_that_does_not_answer_makes_the_node_unready_with_its_reason() {
         let broken = RuntimeHealth::Broken { reason: "start containerd".to_owned() };
-        let list = conditions(&[], &settings(), &plenty(), &broken, at(1));
+        let list = conditions(&[], NONE, &broken, at(1));
         let ready = list.iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!((ready.status.as_str(), ready.message.as_deref()), ("False", Some("start containerd")));
     }
@@ -114,12 +133,12 @@ pub(super) mod tests {
     #[test]
     fn the_time_of_a_transition_moves_only_when_the_status_does() {
         let ready = RuntimeHealth::Ready { version: String::new() };
-        let first = conditions(&[], &settings(), &plenty(), &ready, at(1));
-        let second = conditions(&first, &settings(), &plenty(), &ready, at(2));
+        let first = conditions(&[], NONE, &ready, at(1));
+        let second = conditions(&first, NONE, &ready, at(2));
         assert!(second.iter().all(|c| c.last_transition_time == Some(Time(at(1)))));
         assert!(second.iter().all(|c| c.last_heartbeat_time == Some(Time(at(2)))));
         assert!(same(&first, &second));
-        let third = conditions(&second, &settings(), &plenty(), &RuntimeHealth::Unknown, at(3));
+        let third = conditions(&second, NONE, &RuntimeHealth::Unknown, at(3));
         let moved: Vec<_> = third.iter().filter(|c| c.last_transition_time == Some(Time(at(3)))).collect();
         assert_eq!(moved.len(), 1);
         assert_eq!(moved[0].type_, "Ready");
@@ -127,11 +146,34 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_disk_pressure() {
-        let mut machine = plenty();
-        machine.disk.available = 9_000;
-        let list = conditions(&[], &settings(), &machine, &RuntimeHealth::Unknown, at(1));
-        let disk = list.iter().find(|c| c.type_ == "DiskPressure").unwrap();
-        assert_eq!((disk.status.as_str(), disk.reason.as_deref()), ("True", Some("KubeletHasDiskPressure")));
+    fn what_the_node_is_short_of_is_told_in_the_kubelets_words() {
+        let list = conditions(&[], Pressure { disk: true, ..NONE }, &RuntimeHealth::Unknown, at(1));
+        let said = |kind: &str| {
+            let one = list.iter().find(|c| c.type_ == kind).unwrap();
+            (one.status.clone(), one.reason.clone().unwrap(), one.message.clone().unwrap())
+        };
+        let words = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(
+            said("DiskPressure"),
+            words("True", "KubeletHasDiskPressure", "kubelet has disk pressure")
+        );
+        assert_eq!(
+            said("PIDPressure"),
+            words("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+        );
+    }
+
+    #[test]
+    fn an_event_tells_every_turn_and_a_start_tells_how_it_finds_the_machine() {
+        let ready = RuntimeHealth::Ready { version: String::new() };
+        let unready = conditions(&[], NONE, &RuntimeHealth::Unknown, at(1));
+        let good = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"];
+        assert_eq!(turns(&[], &unready, true), good);
+        let well = conditions(&unready, NONE, &ready, at(2));
+        assert_eq!(turns(&unready, &well, false), ["NodeReady"]);
+        assert_eq!(turns(&well, &well, true), good, "the agent was started anew");
+        let pressed = conditions(&well, Pressure { memory: true, ..NONE }, &RuntimeHealth::Unknown, at(3));
+        assert_eq!(turns(&well, &pressed, false), ["NodeHasInsufficientMemory", "NodeNotReady"]);
+        assert_eq!(turns(&well, &well, false), Vec::<String>::new());
     }
 }

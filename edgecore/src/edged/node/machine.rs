@@ -7,6 +7,8 @@ use nix::sys::statvfs::statvfs;
 use procfs::{Current, Meminfo};
 use tracing::debug;
 
+use super::reserve::Amounts;
+
 /// `<Kubernetes>-kubeedge-<KubeEdge>`: clouds split it at the dashes and read the third part (KubeEdge v1.23
 /// `cloud/pkg/taskmanager`).
 const VERSION: &str = concat!("v1.32.10-kubeedge-v1.23.1+skerry.", env!("CARGO_PKG_VERSION"));
@@ -18,8 +20,17 @@ pub(crate) struct Amount {
     pub(crate) available: u64,
 }
 
+/// Pages of one size that are set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HugePages {
+    /// Bytes of one page.
+    pub(crate) page: u64,
+    /// Bytes of all of them.
+    pub(crate) bytes: u64,
+}
+
 /// What the machine has now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) cpus: usize,
     /// Bytes.
@@ -28,6 +39,8 @@ pub(crate) struct Machine {
     pub(crate) disk: Amount,
     /// Process ids.
     pub(crate) pids: Amount,
+    /// By size of page, the smallest first.
+    pub(crate) huge_pages: Vec<HugePages>,
 }
 
 impl Machine {
@@ -38,8 +51,39 @@ impl Machine {
             memory: memory(),
             disk: disk(root),
             pids: pids(),
+            huge_pages: huge_pages(),
         }
     }
+
+    /// What there is of what pods share.
+    pub(crate) fn amounts(&self) -> Amounts {
+        Amounts {
+            cpu_milli: self.cpus as u64 * 1000,
+            memory: self.memory.capacity,
+            storage: self.disk.capacity,
+            pids: self.pids.capacity,
+        }
+    }
+
+    /// Memory that is set aside as huge pages, in bytes.
+    pub(crate) fn huge(&self) -> u64 {
+        self.huge_pages.iter().map(|pages| pages.bytes).fold(0, u64::saturating_add)
+    }
+}
+
+/// Directories are called `hugepages-2048kB`.
+fn huge_pages() -> Vec<HugePages> {
+    let found = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let pages = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let page = kib.checked_mul(1024)?;
+        let number: u64 = line(entry.path()).parse().ok()?;
+        Some(HugePages { page, bytes: page.saturating_mul(number) })
+    };
+    let mut all: Vec<HugePages> = found.filter_map(pages).collect();
+    all.sort_by_key(|pages| pages.page);
+    all
 }
 
 fn memory() -> Amount {
@@ -75,13 +119,18 @@ fn unknown(what: &str, error: &dyn std::error::Error) -> Amount {
     Amount { capacity: 0, available: u64::MAX }
 }
 
+/// Names this start of the machine.
+pub(super) fn boot_id() -> String {
+    line("/proc/sys/kernel/random/boot_id")
+}
+
 /// Versions and identities. `runtime` is empty until the runtime has said what it is.
 pub(super) fn info(runtime: &str) -> NodeSystemInfo {
     let machine = line("/etc/machine-id");
     let system = line("/sys/class/dmi/id/product_uuid");
     NodeSystemInfo {
         architecture: architecture().to_owned(),
-        boot_id: line("/proc/sys/kernel/random/boot_id"),
+        boot_id: boot_id(),
         container_runtime_version: runtime.to_owned(),
         kernel_version: line("/proc/sys/kernel/osrelease"),
         kube_proxy_version: String::new(),
@@ -111,7 +160,7 @@ fn os_image() -> String {
     name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
 }
 
-fn line(path: &str) -> String {
+fn line(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
@@ -123,6 +172,8 @@ mod tests {
     fn this_machine_has_processors_memory_disk_and_process_ids() {
         let machine = Machine::look(Path::new("/no/such/place"));
         assert!(machine.cpus > 0);
+        assert_eq!(machine.amounts().memory, machine.memory.capacity);
+        assert!(machine.huge() <= machine.memory.capacity);
         for amount in [machine.memory, machine.disk, machine.pids] {
             assert!(amount.capacity > 0 && amount.available <= amount.capacity, "{amount:?}");
         }

@@ -9,17 +9,22 @@ mod lease;
 mod machine;
 mod object;
 mod registration;
+mod reserve;
 mod settings;
 mod status;
 
-use std::{convert::Infallible, future::pending};
+use std::{convert::Infallible, future::pending, sync::Arc};
 
+use k8s_openapi::api::core::v1::ContainerImage;
 use tasks::{Restart, TaskSet};
 use tokio::sync::watch;
 
 pub(crate) use machine::{Amount, Machine};
+pub use reserve::{Amounts, Reserve};
 pub use settings::{Floor, NodeSettings, SettingsError};
 
+use super::events::Recorder;
+use super::housekeeping::Pressure;
 use crate::{edgehub, metamanager};
 
 /// What edged knows about the container runtime.
@@ -40,16 +45,30 @@ pub enum RuntimeHealth {
     },
 }
 
+/// Images as a node's status lists them; `None` while nobody has looked.
+pub type Images = Option<Arc<Vec<ContainerImage>>>;
+
+/// What edged knows of the machine that the node's status tells.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// How the container runtime is.
+    pub runtime: watch::Receiver<RuntimeHealth>,
+    /// What the machine is short of.
+    pub pressure: watch::Receiver<Pressure>,
+    /// What need not be pulled any more.
+    pub images: watch::Receiver<Images>,
+}
+
 /// Runs registration, lease and status on `tasks` until they are cancelled.
 pub fn run(
     settings: NodeSettings,
     hub: edgehub::Handle,
     meta: metamanager::Handle,
-    runtime: watch::Receiver<RuntimeHealth>,
+    outlook: Outlook,
     tasks: &TaskSet,
 ) {
     let registrar =
-        registration::Registrar::new(settings.clone(), hub.clone(), meta.clone(), runtime.clone());
+        registration::Registrar::new(settings.clone(), hub.clone(), meta.clone(), outlook.clone());
     tasks.spawn("registration", Restart::on_failure(), move |token| {
         let mut registrar = registrar.clone();
         async move {
@@ -65,7 +84,8 @@ pub fn run(
             Ok::<(), Infallible>(())
         }
     });
-    let reporter = status::Reporter::new(settings, meta, runtime);
+    let events = Arc::new(Recorder::new(meta.clone(), &settings.name, settings.report_events));
+    let reporter = status::Reporter::new(settings, meta, outlook, events);
     tasks.spawn("status", Restart::on_failure(), move |token| {
         let mut reporter = reporter.clone();
         async move {

@@ -8,13 +8,10 @@ use proto::{
     message::{Content, Group, Message, Operation, Route, Source},
     resource::{ObjectKey, Resource, ResourceKind},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{NodeSettings, RuntimeHealth, changed, condition, machine::Machine, object};
+use super::{NodeSettings, Outlook, changed, condition, machine::Machine, object};
 use crate::{edgehub, metamanager};
 
 /// KubeEdge's own limit of a question to the cloud (v1.23 `remoteQueryTimeout`).
@@ -31,7 +28,7 @@ pub(super) struct Registrar {
     settings: NodeSettings,
     hub: edgehub::Handle,
     meta: metamanager::Handle,
-    runtime: watch::Receiver<RuntimeHealth>,
+    outlook: Outlook,
 }
 
 impl Registrar {
@@ -39,9 +36,9 @@ impl Registrar {
         settings: NodeSettings,
         hub: edgehub::Handle,
         meta: metamanager::Handle,
-        runtime: watch::Receiver<RuntimeHealth>,
+        outlook: Outlook,
     ) -> Self {
-        Self { settings, hub, meta, runtime }
+        Self { settings, hub, meta, outlook }
     }
 
     pub(super) async fn run(&mut self) {
@@ -93,9 +90,16 @@ impl Registrar {
     /// `true` when this created the node, `false` when it existed.
     async fn ask(&self) -> Result<bool, String> {
         let machine = Machine::look(&self.settings.root);
-        let runtime = self.runtime.borrow().clone();
-        let conditions = condition::conditions(&[], &self.settings, &machine, &runtime, Timestamp::now());
-        let node = object::node(&self.settings, &machine, &runtime, conditions);
+        let runtime = self.outlook.runtime.borrow().clone();
+        let pressure = *self.outlook.pressure.borrow();
+        let images = self.outlook.images.borrow().clone();
+        let conditions = condition::conditions(&[], pressure, &runtime, Timestamp::now());
+        let seen = object::Seen {
+            machine: &machine,
+            runtime: &runtime,
+            images: images.as_ref().map(|images| images.as_slice()),
+        };
+        let node = object::node(&self.settings, seen, conditions);
         let content = Content::json(&node).map_err(|error| error.to_string())?;
         let route = Route::new(Source::Edged, Group::Meta, Operation::Insert, Resource::Object(self.key()));
         let answer =

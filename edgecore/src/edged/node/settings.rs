@@ -5,6 +5,9 @@ use proto::config::Edged;
 
 use proto::quantity::{self, QuantityError};
 
+use super::machine::Machine;
+use super::reserve::Reserve;
+
 /// What the operator says about the node.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
@@ -30,10 +33,10 @@ pub struct NodeSettings {
     pub look_every: Duration,
     /// How often it reports when nothing changed.
     pub report_every: Duration,
-    /// When memory counts as short.
-    pub memory_floor: Floor,
-    /// When the disk counts as short.
-    pub disk_floor: Floor,
+    /// What pods may not ask for.
+    pub reserve: Reserve,
+    /// Whether events go to the cloud.
+    pub report_events: bool,
 }
 
 /// A limit below which a resource counts as short.
@@ -60,6 +63,43 @@ pub enum SettingsError {
         /// Why it is no quantity.
         source: QuantityError,
     },
+    /// Only what pods share can be kept from them.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.{key}: cannot reserve {resource:?} resource: write cpu, memory, ephemeral-storage \
+         or pid"
+    )]
+    NotReservable {
+        /// `systemReserved` or `kubeReserved`.
+        key: &'static str,
+        /// What is not reservable.
+        resource: String,
+    },
+    /// An amount that is none.
+    #[error(
+        "modules.edged.tailoredKubeletConfig.{key}[{resource:?}]: {text:?} is no amount of at least 0: write a quantity like 200m \
+         or 100Mi"
+    )]
+    Reserved {
+        /// `systemReserved` or `kubeReserved`.
+        key: &'static str,
+        /// Of which resource.
+        resource: String,
+        /// What it says.
+        text: String,
+    },
+    /// Nothing would be left for pods.
+    #[error(
+        "modules.edged.tailoredKubeletConfig: invalid Node Allocatable configuration. Resource {resource:?} has a reservation of \
+         {wanted} but capacity of {capacity}. Expected capacity >= reservation: lower systemReserved, kubeReserved or evictionHard"
+    )]
+    TooMuchReserved {
+        /// Of which resource.
+        resource: &'static str,
+        /// What is kept altogether.
+        wanted: String,
+        /// What the machine has.
+        capacity: String,
+    },
     /// The name is missing.
     #[error(
         "modules.edged.hostnameOverride is empty: give the node a name (keadm join --edgenode-name NAME)"
@@ -71,15 +111,14 @@ impl NodeSettings {
     /// Reads the settings of module `edged`; `address` is what the node answers on.
     ///
     /// # Errors
-    /// When a threshold cannot be read or the node has no name.
+    /// When a threshold or a reservation cannot be read, more is reserved than there is, or the node has no name.
     pub fn new(config: &Edged, address: IpAddr) -> Result<Self, SettingsError> {
         if config.hostname_override.is_empty() {
             return Err(SettingsError::NoName);
         }
         let kubelet = &config.tailored_kubelet_config;
-        let hard = kubelet.eviction_hard.clone().unwrap_or_default();
-        let floor =
-            |key: &'static str, default: &str| Floor::of(key, hard.get(key).map_or(default, String::as_str));
+        let reserve = Reserve::from_config(kubelet)?;
+        reserve.check(Machine::look(&config.root_directory).amounts())?;
         Ok(Self {
             name: config.hostname_override.clone(),
             address,
@@ -92,8 +131,8 @@ impl NodeSettings {
             lease: Duration::from_secs(u64::from(kubelet.node_lease_duration_seconds.max(4))),
             look_every: kubelet.node_status_update_frequency.get().max(Duration::from_secs(1)),
             report_every: kubelet.node_status_report_frequency.get().max(Duration::from_secs(10)),
-            memory_floor: floor("memory.available", "100Mi")?,
-            disk_floor: floor("nodefs.available", "10%")?,
+            reserve,
+            report_events: config.report_event,
         })
     }
 }
@@ -116,9 +155,14 @@ impl Floor {
 
     /// Whether `available` of `capacity` is too little.
     pub(crate) fn is_short(self, available: u64, capacity: u64) -> bool {
+        available < self.amount(capacity)
+    }
+
+    /// The limit for that capacity, in units of the resource.
+    pub(super) fn amount(self, capacity: u64) -> u64 {
         match self {
-            Self::Amount(floor) => available < floor,
-            Self::Percent(percent) => (available as f64) < capacity as f64 * percent / 100.0,
+            Self::Amount(floor) => floor,
+            Self::Percent(percent) => (capacity as f64 * percent / 100.0) as u64,
         }
     }
 }

@@ -47,8 +47,8 @@ pub fn config(from: Ingredients<'_>, mounts: Vec<Mount>) -> Result<ContainerConf
     let expand = |list: &Option<Vec<String>>| -> Vec<String> {
         list.iter().flatten().map(|text| env::expand(text, &known)).collect()
     };
-    let limits =
-        resources::of(pod, container, from.settings, from.facts.memory, from.unified).map_err(|error| {
+    let limits = resources::of(pod, container, from.settings, from.facts.machine_memory, from.unified)
+        .map_err(|error| {
             ConfigError::Refused(format!("resources of container {}: {error}", container.name))
         })?;
     Ok(ContainerConfig {

@@ -88,6 +88,11 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Whether the container was made and has ended: its own back-off counts.
+    pub fn is_end(&self) -> bool {
+        matches!(self.reason.as_str(), "RunContainerError" | "PostStartHookError")
+    }
+
     /// Whether an image could not be fetched.
     pub fn is_pull(&self) -> bool {
         matches!(self.reason.as_str(), "ErrImagePull" | "ImagePullBackOff")

@@ -28,7 +28,7 @@ use proto::quantity;
 
 pub use mounts::{Mounted, for_container};
 pub use payload::PayloadError;
-pub use teardown::{orphans, teardown};
+pub use teardown::teardown;
 
 /// What went wrong with a volume; shown in a `FailedMount` event.
 #[derive(Debug, thiserror::Error)]

@@ -36,9 +36,3 @@ fn remove(dir: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
-
-/// UIDs of pods that have a directory here.
-pub fn orphans(settings: &Settings) -> Vec<String> {
-    let entries = fs::read_dir(settings.root.join("pods")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}

@@ -26,6 +26,8 @@ impl Bench {
             pod: vec![[10, 0, 0, 9].into()],
             cpu_milli: 2000,
             memory: 1 << 30,
+            storage: 1 << 30,
+            machine_memory: 1 << 30,
         };
         Self { _dir: dir, settings, objects: Objects::default(), facts }
     }

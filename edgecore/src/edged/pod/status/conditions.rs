@@ -1,6 +1,6 @@
 //! The pod conditions that belong to the node.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::plan::View;
@@ -33,17 +33,30 @@ pub(super) fn of(
     all
 }
 
+const DISRUPTION: &str = "DisruptionTarget";
+/// The node itself ends the pod.
+const BY_NODE: &str = "TerminationByKubelet";
+
+/// Why this node was ending the pod when it was last heard of.
+pub fn sent_away(prior: Option<&PodStatus>) -> Option<&str> {
+    let conditions = prior.and_then(|prior| prior.conditions.as_ref())?;
+    let said = conditions.iter().find(|one| {
+        one.type_ == DISRUPTION && one.status == "True" && one.reason.as_deref() == Some(BY_NODE)
+    });
+    said?.message.as_deref()
+}
+
 /// That the node itself ended the pod; said for good.
 fn disruption(view: View<'_>) -> Option<PodCondition> {
-    const TYPE: &str = "DisruptionTarget";
-    let before = view.prior.and_then(|prior| prior.conditions.as_ref()?.iter().find(|one| one.type_ == TYPE));
+    let before =
+        view.prior.and_then(|prior| prior.conditions.as_ref()?.iter().find(|one| one.type_ == DISRUPTION));
     let Some(message) = view.memory.evicted.as_ref().filter(|_| before.is_none()) else {
         return before.cloned();
     };
     Some(PodCondition {
-        type_: TYPE.to_owned(),
+        type_: DISRUPTION.to_owned(),
         status: "True".to_owned(),
-        reason: Some("TerminationByKubelet".to_owned()),
+        reason: Some(BY_NODE.to_owned()),
         message: Some(message.clone()),
         last_transition_time: Some(Time(whole_seconds(view.now))),
         ..PodCondition::default()

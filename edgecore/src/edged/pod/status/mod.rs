@@ -16,6 +16,7 @@ use super::members::{self, Role};
 use super::plan::{self, Goal, View};
 use super::policy::{self, Outcome};
 
+pub use conditions::sent_away;
 pub use qos::QosClass;
 
 /// What is the same for all pods of a node.

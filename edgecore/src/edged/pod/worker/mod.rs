@@ -30,7 +30,7 @@ use crate::edged::housekeeping::is_critical;
 use crate::edged::objects::Objects;
 use crate::edged::probes::{self, Healths, Prober};
 use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
-use crate::edged::{cgroups, volumes};
+use crate::edged::{cgroups, leftovers, volumes};
 use crate::edgehub::Connection;
 use crate::metamanager::StoreError;
 
@@ -43,7 +43,8 @@ pub enum Desired {
     Removed,
 }
 
-/// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
+/// How long a failure is shown before the back-off that follows it: `ErrImagePull` before `ImagePullBackOff`, `RunContainerError`
+/// before `CrashLoopBackOff`.
 const FLIP_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// Nothing waits longer than this for the next look.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -133,6 +134,7 @@ impl Worker {
         let mut evictions = self.ctx.evictions.subscribe();
         let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         self.refresh();
+        self.write_down().await;
         self.prior = self.last_status().await?;
         self.recall_condemned();
         loop {
@@ -162,6 +164,15 @@ impl Worker {
                 () = connected(&mut connection), if incomplete => self.refetch(),
                 () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
             }
+        }
+    }
+
+    /// So that what the pod leaves behind is found even if this agent is killed.
+    async fn write_down(&self) {
+        let (uid, ctx) = (self.identity().2, Arc::clone(&self.ctx));
+        let noted = tokio::task::spawn_blocking(move || leftovers::note(&uid, &ctx.settings));
+        if let Err(error) = noted.await.map_err(std::io::Error::other).and_then(|result| result) {
+            tracing::warn!("what the pod leaves behind may stay there: it cannot be written down: {error}");
         }
     }
 
@@ -236,7 +247,9 @@ impl Worker {
         self.flip(now).await;
         let now = Timestamp::now();
         let plan = plan::step(self.view(now));
-        if plan.actions.is_empty() || self.prior.is_none() {
+        // That the pod has to go is on disk before anything of it ends: an agent that is killed meanwhile goes on with it.
+        let to_go = self.memory.evicted.is_some() && status::sent_away(self.prior.as_ref()).is_none();
+        if plan.actions.is_empty() || self.prior.is_none() || to_go {
             self.report(now).await?;
         }
         if plan.actions.is_empty() {
@@ -266,7 +279,8 @@ impl Worker {
         if self.memory.evicted.is_some() || self.goal() != Goal::Run {
             return;
         }
-        self.memory.evicted = self.ctx.evictions.of(&self.identity().2);
+        let before = status::sent_away(self.prior.as_ref()).map(str::to_owned);
+        self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
     }
 
     /// Once, before the pod begins: may it? Who has begun goes on.
@@ -280,8 +294,7 @@ impl Worker {
             self.ctx.admission.keep(&self.pod);
             return;
         }
-        let admitted =
-            self.unpressed().and_then(|()| self.ctx.admission.admit(&self.pod, self.ctx.capacity()));
+        let admitted = self.unpressed().and_then(|()| self.ctx.admission.admit(&self.pod, self.ctx.capacity));
         if let Err(refused) = admitted {
             let words = refused.to_string();
             self.ctx.events.pod(&self.pod, None, Severity::Warning, &refused.reason, &words).await;
@@ -302,7 +315,8 @@ impl Worker {
     }
 
     fn sleep(&self, plan: &plan::Plan, now: Timestamp) -> Duration {
-        let flips = self.memory.containers.values().filter(|trouble| trouble.reason == "ErrImagePull");
+        let flips = self.memory.containers.values();
+        let flips = flips.filter(|trouble| trouble.reason == "ErrImagePull" || trouble.is_end());
         let flips = flips.map(|trouble| trouble.since.saturating_add(FLIP_AFTER).unwrap_or(now));
         let volumes = self.memory.volumes.as_ref().map(|trouble| trouble.until);
         let next = flips.chain(volumes).chain(plan.wake).chain(self.renew).min();
@@ -396,11 +410,12 @@ impl Worker {
             .map_err(RoundError::Teardown)
     }
 
-    /// Some time after a failed pull, the state says that it is being waited.
+    /// Some time after a failure, the state says that it is being waited.
     async fn flip(&mut self, now: Timestamp) {
-        let due = |trouble: &Trouble| {
-            trouble.reason == "ErrImagePull" && now.duration_since(trouble.since) >= FLIP_AFTER
-        };
+        let shown = |trouble: &Trouble| now.duration_since(trouble.since) >= FLIP_AFTER;
+        // What follows is what is said of any container that has ended.
+        self.memory.containers.retain(|_, trouble| !(trouble.is_end() && shown(trouble)));
+        let due = |trouble: &Trouble| trouble.reason == "ErrImagePull" && shown(trouble);
         let mut said = Vec::new();
         for (name, trouble) in self.memory.containers.iter_mut().filter(|(_, trouble)| due(trouble)) {
             let image = members::find(&self.pod, name).and_then(|(_, spec)| spec.image.clone());

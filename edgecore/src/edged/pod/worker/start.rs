@@ -18,7 +18,7 @@ use crate::edged::images::{Found, ImageError};
 use crate::edged::pod::plan::Trouble;
 use crate::edged::pod::{container, env, members, policy, sandbox};
 use crate::edged::runtime::{ContainerId, Image, RuntimeError, SandboxId};
-use crate::edged::volumes;
+use crate::edged::{cgroups, volumes};
 
 /// First and longest pause after a failed attempt, in milliseconds, as in Kubernetes.
 const PAUSE: (i64, i64) = (10_000, 300_000);
@@ -56,6 +56,10 @@ impl Worker {
         let _slot = ctx.creations.acquire().await;
         let config = self.sandbox_config(attempt);
         let logs = PathBuf::from(&config.log_directory);
+        if let Err(error) = self.hold_processes().await {
+            let message = format!("hold the pod to its number of processes: {error}");
+            return self.no_sandbox(RuntimeError::Failed { call: "RunPodSandbox", message }).await;
+        }
         let made = match tokio::fs::create_dir_all(&logs).await {
             Ok(()) => ctx.runtime.run_sandbox(config).await,
             Err(error) => {
@@ -66,22 +70,34 @@ impl Worker {
         match made {
             Ok(_) => {
                 self.memory.sandbox = None;
+                // A group that systemd has made only now.
+                if let Err(error) = self.hold_processes().await {
+                    tracing::warn!("cannot hold the pod to its number of processes: {error}");
+                }
                 Ok(())
             }
             Err(error) if error.is_outage() => Err(error.into()),
-            Err(error) => {
-                let now = Timestamp::now();
-                let failures =
-                    self.memory.sandbox.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
-                let until = Self::pause_after(failures, SANDBOX_PAUSE.0, SANDBOX_PAUSE.1, now);
-                let message = format!("Failed to create pod sandbox: {error}");
-                let reason = "FailedCreatePodSandBox";
-                ctx.events.pod(&self.pod, None, Severity::Warning, reason, &message).await;
-                self.memory.sandbox =
-                    Some(Trouble { reason: reason.into(), message, since: now, until, failures });
-                Ok(())
-            }
+            Err(error) => self.no_sandbox(error).await,
         }
+    }
+
+    async fn no_sandbox(&mut self, error: RuntimeError) -> Result<(), RoundError> {
+        let now = Timestamp::now();
+        let failures = self.memory.sandbox.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
+        let until = Self::pause_after(failures, SANDBOX_PAUSE.0, SANDBOX_PAUSE.1, now);
+        let message = format!("Failed to create pod sandbox: {error}");
+        let reason = "FailedCreatePodSandBox";
+        self.ctx.events.pod(&self.pod, None, Severity::Warning, reason, &message).await;
+        self.memory.sandbox = Some(Trouble { reason: reason.into(), message, since: now, until, failures });
+        Ok(())
+    }
+
+    /// No more processes than a pod may have on this node.
+    async fn hold_processes(&self) -> std::io::Result<()> {
+        let Some(most) = self.ctx.settings.pod_pids else { return Ok(()) };
+        let (pod, ctx) = (Arc::clone(&self.pod), Arc::clone(&self.ctx));
+        let held = move || cgroups::limits::hold_processes(&pod, most, &ctx.settings);
+        tokio::task::spawn_blocking(held).await.map_err(std::io::Error::other).and_then(|result| result)
     }
 
     pub(super) async fn start(
@@ -256,6 +272,7 @@ impl Worker {
             () = unwanted => return Err(Failure::new("ErrImagePull", "given up: the pod is being deleted")),
         };
         if let Found::Pulled(words) = found {
+            ctx.images_changed.notify_one();
             say("Pulled", &words).await;
         }
         Ok(image)
