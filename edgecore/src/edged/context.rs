@@ -6,6 +6,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::admission::{Admission, Capacity};
 use super::cgroups;
+use super::clock::Clock;
 use super::config::Settings;
 use super::downward::Facts;
 use super::events::Recorder;
@@ -28,6 +29,8 @@ pub struct Context {
     /// Bytes of memory that the machine has.
     machine_memory: i64,
     pub(crate) unified_cgroups: bool,
+    /// What all waiting is reckoned in.
+    pub(crate) clock: Clock,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) store: metamanager::Handle,
     pub(crate) connection: watch::Receiver<Connection>,
@@ -60,6 +63,7 @@ impl Context {
             capacity: Capacity::new(allocatable, settings.max_pods),
             machine_memory: i64::try_from(machine.memory.capacity).unwrap_or(i64::MAX),
             unified_cgroups: cgroups::is_v2(),
+            clock: Clock::start(),
             events: Recorder::new(store.clone(), &settings.node_name, settings.report_events),
             images: Puller::new(Arc::clone(&runtime), settings.parallel_pulls),
             creations: Semaphore::new(PARALLEL_CREATIONS),

@@ -3,10 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+use tokio::time::Instant;
 
 use super::pod::members::{self, Role};
 use crate::metamanager;
@@ -14,7 +17,7 @@ use crate::metamanager;
 /// Events remembered for merging.
 const REMEMBERED: usize = 256;
 /// A repeated event is written again after this time at the latest.
-const REFRESH: SignedDuration = SignedDuration::from_mins(5);
+const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The longest message; runtimes can be talkative.
 const MAX_MESSAGE: usize = 1024;
 
@@ -40,7 +43,8 @@ pub struct Recorder {
 #[derive(Debug, Clone)]
 struct Seen {
     event: Event,
-    written: Timestamp,
+    /// `None` before the first time.
+    written: Option<Instant>,
 }
 
 impl Recorder {
@@ -122,15 +126,12 @@ impl Recorder {
                 known.event.last_timestamp = Some(Time(time));
                 known
             }
-            None => Seen {
-                event: self.fresh(object, severity, reason, message, time, now),
-                written: Timestamp::MIN,
-            },
+            None => Seen { event: self.fresh(object, severity, reason, message, time, now), written: None },
         };
         let count = entry.event.count.unwrap_or(1);
-        let worth_it = (count & (count - 1)) == 0 || now.duration_since(entry.written) >= REFRESH;
+        let worth_it = (count & (count - 1)) == 0 || entry.written.is_none_or(|at| at.elapsed() >= REFRESH);
         if worth_it {
-            entry.written = now;
+            entry.written = Some(Instant::now());
         }
         let event = worth_it.then(|| entry.event.clone());
         seen.push_back(entry);

@@ -6,21 +6,34 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::cgroups;
+use super::clock::{self, Moment};
 use super::config::Settings;
 use super::volumes;
 
-/// Writes a pod down, before anything of it is made. May be repeated.
+/// Writes a pod down, before anything of it is made, with the moment at which it was taken on; the answer is how long ago that is. `start`:
+/// when that was by the status of a pod that was here before. May be repeated.
 ///
 /// # Errors
 /// When the disk does not take it.
-pub(super) fn note(uid: &str, settings: &Settings) -> io::Result<()> {
-    let Some(path) = record(uid, settings).filter(|path| !path.exists()) else { return Ok(()) };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+pub(super) fn note(uid: &str, start: Option<Timestamp>, settings: &Settings) -> io::Result<Duration> {
+    let Some(path) = record(uid, settings) else { return Ok(Duration::ZERO) };
+    let kept = fs::read_to_string(&path).ok().and_then(|text| Moment::parse(&text));
+    let here = Moment::now();
+    let age = start.map_or(Duration::ZERO, |start| clock::age(kept.as_ref(), &here, start, Timestamp::now()));
+    let begun = here.earlier(age);
+    // The moment stands for one life of the machine.
+    if !kept.is_some_and(|kept| kept.is_of(&here)) {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, begun.to_text())?;
     }
-    fs::File::create(path).map(drop)
+    Ok(age)
 }
 
 /// Uids of the pods that were written down. Reads one directory.
@@ -90,9 +103,9 @@ mod tests {
             fs::create_dir_all(path).unwrap();
         }
         for uid in ["a", "b", "b"] {
-            note(uid, &settings).unwrap();
+            assert!(note(uid, None, &settings).unwrap().is_zero());
         }
-        assert!(note("../../x", &settings).is_ok() && note("", &settings).is_ok());
+        assert!(note("../../x", None, &settings).is_ok() && note("", None, &settings).is_ok());
         let all = |settings: &Settings| {
             let mut all = noted(settings);
             all.sort();
@@ -105,5 +118,22 @@ mod tests {
         assert_eq!(all(&settings), Vec::<String>::new());
         assert!(mine.iter().all(|path| !path.exists()));
         assert!(others.iter().all(|path| path.exists()), "what was not written down is left alone");
+    }
+
+    #[test]
+    fn how_long_a_pod_has_been_here_is_known_whatever_the_clock_has_become() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings =
+            Settings::new("edge1", [127, 0, 0, 1].into(), dir.path().to_owned(), dir.path().join("logs"));
+        note("fresh", None, &settings).unwrap();
+        let soon = Duration::from_secs(60);
+        for start in [0, 1_000_000_000, 4_000_000_000] {
+            let start = Timestamp::from_second(start).unwrap();
+            assert!(note("fresh", Some(start), &settings).unwrap() < soon, "{start}");
+        }
+        // Written down by nobody: the status is believed, once.
+        let hour = Duration::from_secs(3600);
+        let start = Timestamp::now() - hour;
+        assert!(note("adopted", Some(start), &settings).unwrap() >= hour);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod cgroups;
+pub mod clock;
 pub mod config;
 pub mod context;
 pub mod dns;

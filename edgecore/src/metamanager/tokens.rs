@@ -84,14 +84,24 @@ fn row(key: String, now: i64, token: &TokenRequest) -> Result<Option<TokenRow>, 
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     let expiry = token.status.as_ref().and_then(|status| status.expiration_timestamp.as_ref());
     let Some(expiry) = expiry else { return Ok(None) };
-    let expires_ms = expiry.0.as_millisecond();
-    let life = expires_ms - now;
+    // By a clock that is wrong it has expired or lives for years: it lives as long as it was given to, from now on.
+    let left = expiry.0.as_millisecond() - now;
+    let given = token
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.expiration_seconds)
+        .map(|seconds| seconds.saturating_mul(1000));
+    let life = match given {
+        Some(given) if left <= 0 => given,
+        Some(given) => left.min(given),
+        None => left,
+    };
     let bound = token.spec.as_ref().and_then(|spec| spec.bound_object_ref.as_ref());
     Ok(Some(TokenRow {
         key,
         pod_uid: bound.and_then(|bound| bound.uid.clone()).unwrap_or_default(),
         refresh_ms: now + (life / 5 * 4).min(DAY_MS),
-        expires_ms,
+        expires_ms: now.saturating_add(life),
         json: serde_json::to_string(token)?,
     }))
 }

@@ -65,13 +65,15 @@ pub(super) fn conditions(
     all
 }
 
-/// Reasons of the events that tell what has turned from `before` to `after`. A node that was never known to be ready or not says
+/// Reasons of the events that tell what has turned from `before` to `after`. A node that begins without being ready says
 /// nothing of it yet; an agent that has just started (`first`) says how it finds the machine.
 pub(super) fn turns(before: &[NodeCondition], after: &[NodeCondition], first: bool) -> Vec<String> {
     let told = after.iter().filter(|new| {
         let old = before.iter().find(|old| old.type_ == new.type_);
         let turned = old.is_some_and(|old| old.status != new.status);
-        turned || (new.type_ != READY && (first || old.is_none()))
+        let found =
+            if new.type_ == READY { old.is_none() && new.status == "True" } else { first || old.is_none() };
+        turned || found
     });
     told.map(|new| match (new.type_.as_str(), new.status.as_str()) {
         (READY, "True") => "NodeReady".to_owned(),

@@ -110,6 +110,8 @@ pub struct Memory {
     pub volumes: Option<Trouble>,
     /// Whether volumes are ready.
     pub volumes_ready: bool,
+    /// When this node took the pod on, on the clock that does not jump.
+    pub began: Option<Timestamp>,
     /// When stopping began.
     pub stopping: Option<Timestamp>,
     /// The pod has to go for the good of the node: the message for its status.
@@ -137,8 +139,10 @@ pub struct View<'a> {
     pub memory: &'a Memory,
     /// How the running containers are.
     pub healths: &'a Healths,
-    /// The wall clock.
+    /// The clock that does not jump: what is waited for is reckoned in it.
     pub now: Timestamp,
+    /// The wall clock, for what is written down.
+    pub wall: Timestamp,
 }
 
 /// What to do, and when to ask again at the latest.
@@ -193,7 +197,7 @@ pub fn past_deadline(view: View<'_>) -> bool {
 
 fn deadline(view: View<'_>) -> Option<Timestamp> {
     let seconds = policy::spec(view.pod).active_deadline_seconds?;
-    let start = view.prior?.start_time.as_ref()?.0;
+    let start = view.memory.began.or_else(|| Some(view.prior?.start_time.as_ref()?.0))?;
     start.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
@@ -459,12 +463,12 @@ fn start(view: View<'_>, spec: &Spec, sandbox: &Sandbox, plan: &mut Plan) {
             }
             ContainerState::Exited(exit) => {
                 let fresh_sandbox = last.sandbox != sandbox.id;
-                let due = policy::due(last, exit, view.now);
+                let due = policy::due(view.seen, last, exit, view.now);
                 if due > view.now && !fresh_sandbox {
                     plan.wait(due);
                     return;
                 }
-                back_off = policy::next_back_off(policy::back_off_of(last, exit));
+                back_off = policy::next_back_off(policy::back_off_of(view.seen, last, exit));
             }
         }
     }

@@ -76,10 +76,14 @@ pub fn grace(pod: &Pod) -> Duration {
 }
 
 /// The pause that this container, made with it, demands after its end.
-pub fn back_off_of(container: &Container, exit: &Exit) -> Duration {
-    let ran =
-        exit.started > Timestamp::UNIX_EPOCH && exit.finished.duration_since(exit.started) >= FORGIVEN_AFTER;
-    if ran {
+pub fn back_off_of(seen: &Observed, container: &Container, exit: &Exit) -> Duration {
+    let ran = match (seen.began.get(&container.id), seen.ended.get(&container.id)) {
+        (Some(began), Some(ended)) => ended.duration_since(*began),
+        // Nobody looked when it began: what the runtime has written.
+        _ if exit.started > Timestamp::UNIX_EPOCH => exit.finished.duration_since(exit.started),
+        _ => SignedDuration::ZERO,
+    };
+    if ran >= FORGIVEN_AFTER {
         return Duration::ZERO;
     }
     match container.annotations.get(labels::BACK_OFF).and_then(|seconds| seconds.parse().ok()) {
@@ -98,9 +102,10 @@ pub fn next_back_off(current: Duration) -> Duration {
 }
 
 /// When a container that ended may be started again; never further away than its pause, whatever the clock did.
-pub fn due(container: &Container, exit: &Exit, now: Timestamp) -> Timestamp {
-    let pause = SignedDuration::try_from(back_off_of(container, exit)).unwrap_or(SignedDuration::ZERO);
-    exit.finished.saturating_add(pause).unwrap_or(now).min(now.saturating_add(pause).unwrap_or(now))
+pub fn due(seen: &Observed, container: &Container, exit: &Exit, now: Timestamp) -> Timestamp {
+    let pause = SignedDuration::try_from(back_off_of(seen, container, exit)).unwrap_or(SignedDuration::ZERO);
+    let ended = seen.ended_at(container).unwrap_or(exit.finished);
+    ended.saturating_add(pause).unwrap_or(now).min(now.saturating_add(pause).unwrap_or(now))
 }
 
 /// How a pod has ended for good.

@@ -73,7 +73,8 @@ impl Prober {
                 continue;
             }
             let Some(address) = self.address(round) else { continue };
-            self.begin(round, spec, container, Place { container: container.id.clone(), address }, started);
+            let began = round.seen.began.get(&container.id).copied().unwrap_or(started);
+            self.begin(round, spec, container, Place { container: container.id.clone(), address }, began);
         }
         self.board.read()
     }

@@ -29,7 +29,7 @@ pub(super) struct Runner {
     pub(super) kind: Kind,
     pub(super) schedule: Schedule,
     pub(super) handler: Result<Handler, String>,
-    /// When the container's process began.
+    /// When the container's process began, on the clock that does not jump.
     pub(super) began: Timestamp,
     pub(super) board: Arc<Board>,
     pub(super) nudge: Arc<Notify>,
@@ -44,7 +44,7 @@ impl Runner {
         {
             return;
         }
-        let age: Duration = Timestamp::now().duration_since(self.began).try_into().unwrap_or_default();
+        let age: Duration = self.ctx.clock.now().duration_since(self.began).try_into().unwrap_or_default();
         tokio::time::sleep(self.schedule.delay.saturating_sub(age)).await;
         let mut tally = Tally::new(&self.schedule);
         let mut ticks = interval(self.schedule.period);

@@ -61,6 +61,7 @@ impl Sim {
             memory: &self.memory,
             healths: &self.healths,
             now: self.now,
+            wall: self.now,
         }
     }
 
@@ -115,7 +116,7 @@ impl Sim {
                     && last.sandbox == *sandbox
                 {
                     assert!(
-                        self.now >= policy::due(last, exit, self.now),
+                        self.now >= policy::due(&self.seen, last, exit, self.now),
                         "{name} was started before its pause was over"
                     );
                 }

@@ -58,7 +58,7 @@ fn disruption(view: View<'_>) -> Option<PodCondition> {
         status: "True".to_owned(),
         reason: Some(BY_NODE.to_owned()),
         message: Some(message.clone()),
-        last_transition_time: Some(Time(whole_seconds(view.now))),
+        last_transition_time: Some(Time(whole_seconds(view.wall))),
         ..PodCondition::default()
     })
 }
@@ -79,7 +79,7 @@ fn condition(view: View<'_>, kind: &str, verdict: Verdict) -> PodCondition {
         status: status.to_owned(),
         reason: (!reason.is_empty()).then_some(reason),
         message: (!message.is_empty()).then_some(message),
-        last_transition_time: Some(before.unwrap_or_else(|| Time(whole_seconds(view.now)))),
+        last_transition_time: Some(before.unwrap_or_else(|| Time(whole_seconds(view.wall)))),
         ..PodCondition::default()
     }
 }

@@ -151,7 +151,7 @@ fn waiting(view: View<'_>, spec: &Spec, role: Role, container: &Container) -> Op
     let init_done = exit.code == 0 && policy::inits(view.pod).iter().any(|init| init.name == spec.name);
     if !comes_back
         || (init_done && !policy::is_sidecar(spec))
-        || policy::due(container, exit, view.now) <= view.now
+        || policy::due(view.seen, container, exit, view.now) <= view.now
     {
         return None;
     }
@@ -160,7 +160,7 @@ fn waiting(view: View<'_>, spec: &Spec, role: Role, container: &Container) -> Op
 }
 
 fn back_off_message(view: View<'_>, spec: &Spec, container: &Container, exit: &Exit) -> String {
-    let pause = policy::back_off_of(container, exit).as_secs();
+    let pause = policy::back_off_of(view.seen, container, exit).as_secs();
     let pause = match (pause / 60, pause % 60) {
         (0, seconds) => format!("{seconds}s"),
         (minutes, seconds) => format!("{minutes}m{seconds}s"),

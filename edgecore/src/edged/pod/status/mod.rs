@@ -59,7 +59,7 @@ pub fn build(view: View<'_>, node: &NodeFacts) -> PodStatus {
 /// When this node took the pod on; whole seconds, as the API keeps it.
 fn start_time(view: View<'_>) -> Timestamp {
     let known = view.prior.and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-    known.unwrap_or_else(|| whole_seconds(view.now))
+    known.unwrap_or_else(|| whole_seconds(view.wall))
 }
 
 /// The API keeps whole seconds; comparing anything finer would report changes that are none.

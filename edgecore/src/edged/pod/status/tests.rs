@@ -21,7 +21,7 @@ fn status(pod: &Pod, memory: &Memory, prior: Option<&PodStatus>, second: i64) ->
     let now = Timestamp::from_second(second).expect("a time");
     let node = NodeFacts { address: [192, 0, 2, 1].into(), runtime: "containerd".into() };
     let healths = Healths::default();
-    build(View { pod, goal: Goal::Run, seen: &seen, prior, memory, healths: &healths, now }, &node)
+    build(View { pod, goal: Goal::Run, seen: &seen, prior, memory, healths: &healths, now, wall: now }, &node)
 }
 
 fn condition<'a>(status: &'a PodStatus, kind: &str) -> &'a k8s_openapi::api::core::v1::PodCondition {

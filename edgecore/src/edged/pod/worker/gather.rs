@@ -28,7 +28,7 @@ const TOKEN_LONGEST: SignedDuration = SignedDuration::from_hours(24);
 impl Worker {
     /// Brings objects and volumes up to date if something may have changed, or if it failed and is due again.
     pub(super) async fn prepare(&mut self) {
-        let now = Timestamp::now();
+        let now = self.ctx.clock.now();
         let due = |time: Option<Timestamp>| time.is_some_and(|time| now >= time);
         let renew = due(self.renew);
         let retry = !self.memory.volumes_ready && self.memory.volumes.is_none()
@@ -155,11 +155,22 @@ impl Worker {
             self.ctx.store.service_account_token(namespace, account, question).await.map_err(absent)?;
         let status = answer.status.ok_or_else(|| Absent::Unavailable("the answer has no token".into()))?;
         let text = status.token.unwrap_or_default();
-        let expires = status.expiration_timestamp.map_or(now, |time| time.0);
-        let left = now.duration_until(expires).as_secs().max(0);
-        let wait = SignedDuration::from_secs(left / 5 * 4).clamp(TOKEN_PAUSE, TOKEN_LONGEST);
-        Ok(Token { text, renew: now.saturating_add(wait).unwrap_or(expires) })
+        let left = status.expiration_timestamp.map(|time| Timestamp::now().duration_until(time.0));
+        let life = answer.spec.and_then(|spec| spec.expiration_seconds).map(SignedDuration::from_secs);
+        let wait = token_pause(left.unwrap_or_default(), life);
+        Ok(Token { text, renew: now.saturating_add(wait).unwrap_or(Timestamp::MAX) })
     }
+}
+
+/// How long a token is used before another one is asked for. By this node's clock it has so much time left: never more than its whole
+/// life, and if none, the clock is wrong, for nobody is given a token that has expired.
+fn token_pause(left: SignedDuration, life: Option<SignedDuration>) -> SignedDuration {
+    let left = match life {
+        Some(life) if left <= SignedDuration::ZERO => life,
+        Some(life) => left.min(life),
+        None => left,
+    };
+    SignedDuration::from_secs(left.as_secs().max(0) / 5 * 4).clamp(TOKEN_PAUSE, TOKEN_LONGEST)
 }
 
 fn absent(error: FetchError) -> Absent {
@@ -167,5 +178,26 @@ fn absent(error: FetchError) -> Absent {
         FetchError::NotFound(_) => Absent::NotFound,
         FetchError::Disconnected(_) => Absent::Offline,
         other => Absent::Unavailable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_in_time_whatever_the_clock_says() {
+        let hours = SignedDuration::from_hours;
+        let four_fifths = SignedDuration::from_mins(48);
+        assert_eq!(token_pause(hours(1), Some(hours(1))), four_fifths);
+        assert_eq!(token_pause(hours(24 * 365), Some(hours(1))), four_fifths, "the clock is a year behind");
+        assert_eq!(token_pause(hours(-24 * 365), Some(hours(1))), four_fifths, "the clock is a year ahead");
+        assert_eq!(
+            token_pause(SignedDuration::from_mins(10), Some(hours(1))),
+            SignedDuration::from_mins(8),
+            "a kept one"
+        );
+        assert_eq!(token_pause(hours(1000), None), TOKEN_LONGEST);
+        assert_eq!(token_pause(SignedDuration::ZERO, None), TOKEN_PAUSE);
     }
 }

@@ -81,6 +81,8 @@ pub struct Worker {
     /// When a token is to be renewed.
     renew: Option<Timestamp>,
     seen: Observed,
+    /// When it was last looked, on the clock that does not jump.
+    looked: Option<Timestamp>,
     /// Details of containers in states that do not change any more by themselves.
     known: BTreeMap<ContainerId, Container>,
     /// Addresses of the sandbox they were asked for.
@@ -113,6 +115,7 @@ impl Worker {
             stale: true,
             renew: None,
             seen: Observed::default(),
+            looked: None,
             known: BTreeMap::new(),
             addresses: None,
             told: BTreeMap::new(),
@@ -134,8 +137,8 @@ impl Worker {
         let mut evictions = self.ctx.evictions.subscribe();
         let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         self.refresh();
-        self.write_down().await;
         self.prior = self.last_status().await?;
+        self.write_down().await;
         self.recall_condemned();
         loop {
             self.refresh();
@@ -167,12 +170,19 @@ impl Worker {
         }
     }
 
-    /// So that what the pod leaves behind is found even if this agent is killed.
-    async fn write_down(&self) {
+    /// So that what the pod leaves behind is found even if this agent is killed, and how long it has been here is known whatever the
+    /// clock says.
+    async fn write_down(&mut self) {
         let (uid, ctx) = (self.identity().2, Arc::clone(&self.ctx));
-        let noted = tokio::task::spawn_blocking(move || leftovers::note(&uid, &ctx.settings));
-        if let Err(error) = noted.await.map_err(std::io::Error::other).and_then(|result| result) {
-            tracing::warn!("what the pod leaves behind may stay there: it cannot be written down: {error}");
+        let start = self.prior.as_ref().and_then(|prior| prior.start_time.as_ref()).map(|time| time.0);
+        let noted = tokio::task::spawn_blocking(move || leftovers::note(&uid, start, &ctx.settings));
+        match noted.await.map_err(std::io::Error::other).and_then(|result| result) {
+            Ok(age) => self.memory.began = start.and(self.ctx.clock.now().checked_sub(age).ok()),
+            Err(error) => {
+                tracing::warn!(
+                    "what the pod leaves behind may stay there: it cannot be written down: {error}"
+                );
+            }
         }
     }
 
@@ -224,6 +234,7 @@ impl Worker {
             memory: &self.memory,
             healths: &self.healths,
             now,
+            wall: Timestamp::now(),
         }
     }
 
@@ -233,7 +244,7 @@ impl Worker {
         self.observe().await?;
         self.heed_eviction().await;
         self.ask_for_admission().await;
-        let now = Timestamp::now();
+        let now = self.ctx.clock.now();
         let runs = self.goal() == Goal::Run && !plan::has_ended(self.view(now));
         self.healths = self.prober.look(probes::Round {
             pod: &self.pod,
@@ -245,7 +256,7 @@ impl Worker {
             self.prepare().await;
         }
         self.flip(now).await;
-        let now = Timestamp::now();
+        let now = self.ctx.clock.now();
         let plan = plan::step(self.view(now));
         // That the pod has to go is on disk before anything of it ends: an agent that is killed meanwhile goes on with it.
         let to_go = self.memory.evicted.is_some() && status::sent_away(self.prior.as_ref()).is_none();
@@ -256,7 +267,7 @@ impl Worker {
             if !self.present && self.memory.finished {
                 return Ok(None);
             }
-            self.tell_back_off(now).await;
+            self.tell_back_off().await;
             return Ok(Some(self.sleep(&plan, now)));
         }
         let mut actions = plan.actions.into_iter().peekable();
@@ -285,7 +296,7 @@ impl Worker {
 
     /// Once, before the pod begins: may it? Who has begun goes on.
     async fn ask_for_admission(&mut self) {
-        if self.admitted || self.goal() != Goal::Run || plan::has_ended(self.view(Timestamp::now())) {
+        if self.admitted || self.goal() != Goal::Run || plan::has_ended(self.view(self.ctx.clock.now())) {
             return;
         }
         self.admitted = true;
@@ -367,6 +378,9 @@ impl Worker {
         let (namespace, name, uid) = self.identity();
         self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
         tracing::debug!(phase = next.phase, "status reported");
+        if self.prior.is_none() {
+            self.memory.began = Some(now);
+        }
         self.prior = Some(next);
         Ok(())
     }
@@ -377,7 +391,7 @@ impl Worker {
         self.release_volumes().await?;
         if self.present && !self.memory.gone_said {
             // The exit codes disappear with the containers.
-            self.report(Timestamp::now()).await?;
+            self.report(self.ctx.clock.now()).await?;
             let (namespace, name, uid) = self.identity();
             self.ctx.store.report_pod_gone(&namespace, &name, &uid).await?;
             self.memory.gone_said = true;
@@ -430,7 +444,7 @@ impl Worker {
     }
 
     /// One event for every time that a container has to wait for its next start.
-    async fn tell_back_off(&mut self, now: Timestamp) {
+    async fn tell_back_off(&mut self) {
         let Some(status) = &self.prior else { return };
         let lists = [&status.container_statuses, &status.init_container_statuses];
         let waiting: Vec<String> = lists
@@ -445,9 +459,7 @@ impl Worker {
             .collect();
         for name in waiting {
             let Some(container) = self.seen.latest(&name) else { continue };
-            if self.told.get(&name) == Some(&container.id)
-                || container.exit().is_none_or(|exit| exit.finished > now)
-            {
+            if self.told.get(&name) == Some(&container.id) || container.exit().is_none() {
                 continue;
             }
             self.told.insert(name.clone(), container.id.clone());

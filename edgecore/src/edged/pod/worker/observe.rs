@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{RoundError, Worker};
+use crate::edged::clock::Look;
 use crate::edged::housekeeping;
 use crate::edged::pod::observed::Observed;
 use crate::edged::pod::{container, policy, sandbox, words};
@@ -26,6 +27,9 @@ impl Worker {
         }
         seen.condemned = std::mem::take(&mut self.seen.condemned);
         seen.condemned.retain(|id| seen.containers.iter().any(|container| container.id == *id));
+        let now = self.ctx.clock.now();
+        seen.date(&self.seen, Look { wall: Timestamp::now(), now, before: self.looked });
+        self.looked = Some(now);
         self.seen = seen;
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_cri::v1::{Mount, PodSandboxConfig};
 use k8s_openapi::api::core::v1::Container as Spec;
 
@@ -82,7 +81,7 @@ impl Worker {
     }
 
     async fn no_sandbox(&mut self, error: RuntimeError) -> Result<(), RoundError> {
-        let now = Timestamp::now();
+        let now = self.ctx.clock.now();
         let failures = self.memory.sandbox.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
         let until = Self::pause_after(failures, SANDBOX_PAUSE.0, SANDBOX_PAUSE.1, now);
         let message = format!("Failed to create pod sandbox: {error}");
@@ -124,7 +123,7 @@ impl Worker {
 
     /// Notes a failure, shows it, and sets the time of the next attempt.
     async fn remember(&mut self, name: &str, failure: Failure) {
-        let now = Timestamp::now();
+        let now = self.ctx.clock.now();
         let before = self.memory.containers.get(name);
         let failures = before.map_or(0, |trouble| trouble.failures.saturating_add(1));
         let until = match failure.reason {

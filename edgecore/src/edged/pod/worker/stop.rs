@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{RoundError, Worker};
@@ -18,7 +17,7 @@ impl Worker {
     /// Stops all of them. Given up when the pod gets less time than before: the next round stops them harder.
     pub(super) async fn stop(&mut self, stops: Vec<Action>) -> Result<(), RoundError> {
         if self.goal() != Goal::Run && self.memory.stopping.is_none() {
-            self.memory.stopping = Some(Timestamp::now());
+            self.memory.stopping = Some(self.ctx.clock.now());
         }
         let before = self.goal();
         tracing::debug!(actions = ?stops);
