@@ -112,6 +112,17 @@ impl Admission {
     }
 }
 
+/// Whether the pod may begin on a node that is short of memory although it asks for none, as those of daemon sets may.
+pub fn bears_memory_pressure(pod: &Pod) -> bool {
+    policy::spec(pod).tolerations.iter().flatten().any(|toleration| {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let (key, exists) = (text(&toleration.key), text(&toleration.operator) == "Exists");
+        matches!(text(&toleration.effect).as_str(), "" | "NoSchedule")
+            && (key == "node.kubernetes.io/memory-pressure" || (key.is_empty() && exists))
+            && (exists || text(&toleration.value).is_empty())
+    })
+}
+
 fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
 }
@@ -204,6 +215,21 @@ mod tests {
         admission.release("1");
         admission.release("3");
         admission.admit(&second, MACHINE).expect("free again");
+    }
+
+    #[test]
+    fn only_who_tolerates_it_begins_on_a_node_short_of_memory() {
+        let bears = |toleration: serde_json::Value| {
+            let pod = json!({ "spec": { "containers": [], "tolerations": [toleration] } });
+            bears_memory_pressure(&serde_json::from_value(pod).expect("a pod"))
+        };
+        let key = "node.kubernetes.io/memory-pressure";
+        assert!(bears(json!({ "key": key, "operator": "Exists", "effect": "NoSchedule" })));
+        assert!(bears(json!({ "key": key })));
+        assert!(bears(json!({ "operator": "Exists" })));
+        assert!(!bears(json!({ "key": key, "operator": "Exists", "effect": "NoExecute" })));
+        assert!(!bears(json!({ "key": key, "value": "yes" })));
+        assert!(!bears(json!({ "key": "node.kubernetes.io/disk-pressure", "operator": "Exists" })));
     }
 
     #[test]

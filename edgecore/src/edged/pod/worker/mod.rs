@@ -23,7 +23,7 @@ use super::observed::Observed;
 use super::plan::{self, Action, Goal, Memory, Trouble, View};
 use super::status::QosClass;
 use super::{members, policy, status};
-use crate::edged::admission::Rejection;
+use crate::edged::admission::{self, Rejection};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::housekeeping::is_critical;
@@ -317,7 +317,8 @@ impl Worker {
     fn unpressed(&self) -> Result<(), Rejection> {
         let pressure = *self.ctx.pressure.borrow();
         // Who asked for memory gets it: others are evicted first.
-        let modest = QosClass::of(&self.pod) != QosClass::BestEffort;
+        let modest =
+            QosClass::of(&self.pod) != QosClass::BestEffort || admission::bears_memory_pressure(&self.pod);
         if pressure.disk || pressure.pids || (pressure.memory && !modest) {
             let message = format!("The node had condition: {pressure}. ");
             return Err(Rejection { reason: "Evicted".to_owned(), message });
