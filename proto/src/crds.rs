@@ -15,6 +15,10 @@ pub const MANIFESTS: &[(&str, &str)] = &[
         include_str!("../../deploy/crds/devices.kubeedge.io_devicestatuses.yaml"),
     ),
     (
+        "operations.kubeedge.io_imageprepulljobs.yaml",
+        include_str!("../../deploy/crds/operations.kubeedge.io_imageprepulljobs.yaml"),
+    ),
+    (
         "reliablesyncs.kubeedge.io_clusterobjectsyncs.yaml",
         include_str!("../../deploy/crds/reliablesyncs.kubeedge.io_clusterobjectsyncs.yaml"),
     ),
@@ -55,11 +59,14 @@ mod tests {
                 definition.metadata.name.unwrap(),
                 format!("{}.{}", names.plural, definition.spec.group)
             );
-            let version = &definition.spec.versions[0];
-            assert!(version.served && version.storage && definition.spec.versions.len() == 1);
-            let schema = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref()).unwrap();
-            assert_eq!(schema.type_.as_deref(), Some("object"));
-            assert!(schema.properties.as_ref().unwrap().contains_key("spec"));
+            let versions = &definition.spec.versions;
+            assert_eq!(versions.iter().filter(|version| version.storage).count(), 1);
+            for version in versions {
+                assert!(version.served);
+                let schema = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref()).unwrap();
+                assert_eq!(schema.type_.as_deref(), Some("object"));
+                assert!(schema.properties.as_ref().unwrap().contains_key("spec"));
+            }
         }
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod crds;
 pub mod devices;
 pub mod message;
+pub mod operations;
 pub mod pki;
 pub mod quantity;
 pub mod resource;

@@ -326,7 +326,7 @@ impl Default for CloudModules {
             edge_controller: EdgeController { enable: true, node_update_frequency: Seconds(10) },
             device_controller: DeviceController { enable: true },
             sync_controller: SyncController { enable: true },
-            task_manager: Toggle { enable: false },
+            task_manager: Toggle { enable: true },
             dynamic_controller: DynamicController { enable: false },
             cloud_stream: CloudStream {
                 enable: false,

@@ -376,7 +376,7 @@ impl Default for EdgeModules {
                 tls_tunnel_private_key_file: etc("certs/server.key"),
                 handshake_timeout: Seconds(30),
             },
-            task_manager: Toggle { enable: false },
+            task_manager: Toggle { enable: true },
         }
     }
 }
