@@ -26,6 +26,7 @@ use crate::devicecontroller::DeviceController;
 use crate::edgecontroller::{EdgeController, Settings};
 use crate::listen::{BindError, bind};
 use crate::metrics::Metrics;
+use crate::taskmanager::{Grants, TaskManager};
 
 /// A running cloudcore.
 pub struct App {
@@ -64,19 +65,23 @@ pub enum StartError {
 struct Controllers {
     edge: EdgeController,
     devices: DeviceController,
+    tasks: TaskManager,
 }
 
 impl Upstream for Controllers {
     fn handle(&self, node: &NodeName, request: Message) -> impl Future<Output = Reply> + Send {
         let resource = &request.route.resource;
         if resource.device().is_some() || matches!(resource, Resource::MembershipDetail) {
-            Either::Left(self.devices.handle(node, &request))
+            Either::Left(Either::Left(self.devices.handle(node, &request)))
+        } else if matches!(resource, Resource::Task { .. }) {
+            Either::Left(Either::Right(self.tasks.handle(node, &request)))
         } else {
             Either::Right(self.edge.handle(node, request))
         }
     }
 
     async fn connected(&self, node: &NodeName) {
+        self.tasks.connected();
         self.edge.connected(node).await;
     }
 }
@@ -111,18 +116,27 @@ impl App {
         let (desired, metrics) = (Desired::default(), Metrics::new());
         let sessions = Sessions::new(usize::try_from(hub.node_limit).unwrap_or(usize::MAX));
         let dismissed = sessions.clone();
+        let grants = Grants::default();
         let edge = EdgeController::new(
             client.clone(),
             desired.clone(),
+            grants.clone(),
             metrics.clone(),
             Settings { address: address.clone() },
             Arc::new(move |node| dismissed.dismiss(node)),
         );
         let devices = DeviceController::new(client.clone(), desired.clone(), metrics.clone());
+        let enabled = config.modules.task_manager.enable;
+        let jobs =
+            TaskManager::new(client.clone(), sessions.clone(), grants.clone(), metrics.clone(), enabled);
         let context = Context {
             settings: websocket::settings(hub),
             desired: desired.clone(),
-            upstream: Arc::new(Controllers { edge: edge.clone(), devices: devices.clone() }),
+            upstream: Arc::new(Controllers {
+                edge: edge.clone(),
+                devices: devices.clone(),
+                tasks: jobs.clone(),
+            }),
             metrics: metrics.clone(),
         };
         let server = websocket::Server::new(sessions.clone(), context, hub.max_message_bytes);
@@ -148,6 +162,14 @@ impl App {
                 let devices = devices.clone();
                 async move { devices.run(stop).await }
             });
+        }
+        if enabled {
+            tasks.spawn("taskmanager", forever(), move |stop| {
+                let jobs = jobs.clone();
+                async move { jobs.run(stop).await }
+            });
+        } else {
+            grants.complete();
         }
         if hub.enable && hub.https.enable {
             let (tls, connections) = (pki.tls(false)?, tasks.child("https"));

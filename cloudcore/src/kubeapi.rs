@@ -167,6 +167,18 @@ pub fn json(object: &DynamicObject) -> Value {
 /// What is wrong with a watch, in words and with what to do about it.
 #[must_use]
 pub fn watch_failure(kind: &ResourceKind, error: watcher::Error) -> String {
+    let missing = match kind {
+        ResourceKind::Device | ResourceKind::DeviceModel => {
+            "the API does not know devices: install the definitions in deploy/crds (keadm init does)"
+        }
+        _ => "",
+    };
+    watch_failure_of(error, missing)
+}
+
+/// [`watch_failure`] of any kind: `missing` says what to do when the API does not know it.
+#[must_use]
+pub fn watch_failure_of(error: watcher::Error, missing: &str) -> String {
     let status = match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
@@ -174,11 +186,5 @@ pub fn watch_failure(kind: &ResourceKind, error: watcher::Error) -> String {
         watcher::Error::WatchError(status) => status,
         other => return other.to_string(),
     };
-    match kind {
-        ResourceKind::Device | ResourceKind::DeviceModel if status.code == 404 => {
-            "the API does not know devices: install the definitions in deploy/crds (keadm init does)"
-                .to_owned()
-        }
-        _ => status.message,
-    }
+    if status.code == 404 && !missing.is_empty() { missing.to_owned() } else { status.message }
 }

@@ -13,3 +13,4 @@ pub mod edgecontroller;
 pub mod kubeapi;
 pub mod listen;
 pub mod metrics;
+pub mod taskmanager;

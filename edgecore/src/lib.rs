@@ -8,3 +8,4 @@ pub mod local_api;
 pub mod lock;
 pub mod metamanager;
 pub mod store;
+pub mod taskmanager;

@@ -13,7 +13,7 @@ use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
-use edgecore::{devicetwin, lock, metamanager};
+use edgecore::{devicetwin, lock, metamanager, taskmanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +74,7 @@ struct Settings {
     pods: edged::config::Settings,
     twins: devicetwin::Settings,
     mqtt: eventbus::Settings,
+    jobs: taskmanager::Settings,
     local_api: SocketAddr,
 }
 
@@ -92,6 +93,7 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         node: NodeSettings::new(&config.modules.edged, address)?,
         pods: edged::config::Settings::from_config(&config, address)?,
         twins: devicetwin::Settings::beside(&config.database.data_source, config.node_name()),
+        jobs: taskmanager::Settings::beside(&config.database.data_source, config.node_name()),
         mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
         local_api: SocketAddr::new(kubelet.address, kubelet.read_only_port),
     };
@@ -135,16 +137,26 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let node_tasks = TaskSet::new("node");
     let twin_tasks = TaskSet::new("devicetwin");
     let mqtt_tasks = TaskSet::new("eventbus");
+    let job_tasks = TaskSet::new("taskmanager");
 
     let (hub, link) = edgehub::channel();
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
     let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
     let mut local = LocalApi::new(hub.clone());
+    let mut images = None;
     if config.modules.edged.enable {
         let pods = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
         node::run(settings.node, hub.clone(), store.clone(), pods.outlook, &node_tasks);
         local = local.with_pods(pods.pulse, pods.api);
+        images = Some(pods.images);
+    }
+    let mut jobs = None;
+    if config.modules.task_manager.enable {
+        let tools = taskmanager::Tools { images, store: store.clone(), connection: hub.connection() };
+        let handle = taskmanager::open(settings.jobs, tools, &job_tasks).await;
+        outboxes.push(Arc::new(handle.clone()));
+        jobs = Some(handle);
     }
     if config.modules.device_twin.enable {
         let bus = EventBus::new(settings.mqtt);
@@ -161,7 +173,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         }
     }
     if config.modules.edge_hub.enable {
-        edgehub::run(Hub { settings: settings.hub, link, store, outboxes }, &hub_tasks);
+        edgehub::run(Hub { settings: settings.hub, link, store, jobs, outboxes }, &hub_tasks);
     }
     if settings.local_api.port() != 0 {
         local.serve(settings.local_api, &hub_tasks);
@@ -169,7 +181,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
-    for tasks in [mqtt_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
+    for tasks in [mqtt_tasks, job_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
         let report = tasks.shutdown(GRACE).await;
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");

@@ -4,9 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::message::Message;
 use proto::pki::NodeName;
 use proto::session::Dialect;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// Messages that wait for a session to send them.
+const TOLD: usize = 64;
 
 /// The sessions of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,6 +32,7 @@ struct Entry {
     peer: SocketAddr,
     dialect: Dialect,
     dismissed: CancellationToken,
+    told: mpsc::Sender<Message>,
 }
 
 /// A session's place in the registry; dropping it takes the session out, unless a newer one took its place.
@@ -37,6 +43,8 @@ pub struct Seat {
     id: u64,
     /// Cancelled when the session must end.
     pub dismissed: CancellationToken,
+    /// What the node is to be told beside its objects; see [`Sessions::tell`].
+    pub told: mpsc::Receiver<Message>,
 }
 
 /// The limit is reached.
@@ -71,18 +79,34 @@ impl Sessions {
         let id = inner.next;
         inner.next += 1;
         let dismissed = CancellationToken::new();
-        let entry = Entry { id, peer, dialect, dismissed: dismissed.clone() };
+        let (sender, told) = mpsc::channel(TOLD);
+        let entry = Entry { id, peer, dialect, dismissed: dismissed.clone(), told: sender };
         if let Some(older) = inner.open.insert(node.clone(), entry) {
             older.dismissed.cancel();
         }
         drop(inner);
-        Ok(Seat { sessions: self.clone(), node: node.clone(), id, dismissed })
+        Ok(Seat { sessions: self.clone(), node: node.clone(), id, dismissed, told })
     }
 
     /// From where the node is connected now, and how it talks.
     #[must_use]
     pub fn connected(&self, node: &NodeName) -> Option<(SocketAddr, Dialect)> {
         self.lock().open.get(node).map(|entry| (entry.peer, entry.dialect))
+    }
+
+    /// Which session the node has now; no two sessions of this process have the same number.
+    #[must_use]
+    pub fn id(&self, node: &NodeName) -> Option<u64> {
+        self.lock().open.get(node).map(|entry| entry.id)
+    }
+
+    /// Sends the node a message on the session that it has now, whose number is returned; `None` without a session, or when
+    /// too much waits already. The message may be lost with the session: whoever tells must tell again on the next.
+    #[must_use]
+    pub fn tell(&self, node: &NodeName, message: Message) -> Option<u64> {
+        let inner = self.lock();
+        let entry = inner.open.get(node)?;
+        entry.told.try_send(message).ok().map(|()| entry.id)
     }
 
     /// Ends the node's session, if it has one.

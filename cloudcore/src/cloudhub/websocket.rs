@@ -121,14 +121,14 @@ impl<U: Upstream> Server<U> {
             accept_hdr_async_with_config(accepted.stream, upgrade, config),
         );
         let (Ok(Ok(socket)), Some((node, dialect))) = (upgraded.await, admitted) else { return };
-        let Ok(seat) = self.sessions.enter(&node, peer, dialect) else { return };
+        let Ok(mut seat) = self.sessions.enter(&node, peer, dialect) else { return };
         let metrics = &self.context.metrics;
         metrics.sessions.inc();
         metrics.sessions_opened.inc();
         info!(%node, %peer, ?dialect, "connected");
         let codec = Codec::new(dialect, self.limits);
         let link = Link { node: node.clone(), dialect, codec, socket };
-        let session = session::serve(link, &self.context, seat.dismissed.clone(), stop);
+        let session = session::serve(link, &self.context, seat.dismissed.clone(), &mut seat.told, stop);
         let greeting = tokio::time::timeout(GREETING_WITHIN, self.context.upstream.connected(&node));
         let (ended, _) = tokio::join!(session, greeting);
         metrics.sessions.dec();

@@ -15,6 +15,7 @@ use proto::pki::NodeName;
 
 use crate::desired::Desired;
 use crate::metrics::Metrics;
+use crate::taskmanager::Grants;
 use index::Index;
 
 /// Told when a node object is deleted, so that its session can be ended.
@@ -26,6 +27,7 @@ pub struct EdgeController {
     client: Client,
     desired: Desired,
     index: Arc<Mutex<Index>>,
+    grants: Grants,
     metrics: Metrics,
     node_gone: NodeGone,
     settings: Arc<Settings>,
@@ -46,11 +48,20 @@ impl EdgeController {
     pub fn new(
         client: Client,
         desired: Desired,
+        grants: Grants,
         metrics: Metrics,
         settings: Settings,
         node_gone: NodeGone,
     ) -> Self {
-        Self { client, desired, index: Arc::default(), metrics, node_gone, settings: Arc::new(settings) }
+        Self {
+            client,
+            desired,
+            index: Arc::default(),
+            grants,
+            metrics,
+            node_gone,
+            settings: Arc::new(settings),
+        }
     }
 
     /// How many edge nodes, and pods on them, are known.

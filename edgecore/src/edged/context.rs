@@ -35,7 +35,7 @@ pub struct Context {
     pub(crate) store: metamanager::Handle,
     pub(crate) connection: watch::Receiver<Connection>,
     pub(crate) events: Recorder,
-    pub(crate) images: Puller,
+    pub(crate) images: Arc<Puller>,
     pub(crate) creations: Semaphore,
     pub(crate) node_facts: NodeFacts,
     /// What the machine is short of.
@@ -65,7 +65,7 @@ impl Context {
             unified_cgroups: cgroups::is_v2(),
             clock: Clock::start(),
             events: Recorder::new(store.clone(), &settings.node_name, settings.report_events),
-            images: Puller::new(Arc::clone(&runtime), settings.parallel_pulls),
+            images: Arc::new(Puller::new(Arc::clone(&runtime), settings.parallel_pulls)),
             creations: Semaphore::new(PARALLEL_CREATIONS),
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
             pressure: watch::Sender::new(Pressure::default()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_cri::v1::{AuthConfig, PodSandboxConfig};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -131,21 +131,30 @@ impl Puller {
         sandbox: &PodSandboxConfig,
     ) -> Result<(Image, Found), ImageError> {
         let name = normalized(container.image.as_deref().unwrap_or_default())?;
+        self.fetch(&name, credentials(pod, objects, &name), sandbox.clone()).await
+    }
+
+    /// Fetches an image whose name is [`normalized`], with each of the credentials until one fits.
+    pub async fn fetch(
+        &self,
+        name: &str,
+        credentials: Vec<AuthConfig>,
+        sandbox: PodSandboxConfig,
+    ) -> Result<(Image, Found), ImageError> {
         let asked = Instant::now();
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let begun = Instant::now();
-        let mut tries: Vec<Option<AuthConfig>> =
-            credentials(pod, objects, &name).into_iter().map(Some).collect();
+        let mut tries: Vec<Option<AuthConfig>> = credentials.into_iter().map(Some).collect();
         if tries.is_empty() {
             tries.push(None);
         }
         let mut last = None;
         for auth in tries {
-            match self.runtime.pull_image(&name, auth, sandbox.clone()).await {
+            match self.runtime.pull_image(name, auth, sandbox.clone()).await {
                 Ok(reference) => {
                     let image =
-                        self.inspect(&name).await?.unwrap_or(Image { id: reference, ..Image::default() });
+                        self.inspect(name).await?.unwrap_or(Image { id: reference, ..Image::default() });
                     let words = format!(
                         "Successfully pulled image {name:?} in {:.3?} ({:.3?} including waiting). Image size: {} bytes.",
                         begun.elapsed(),
@@ -241,28 +250,32 @@ struct Entry {
 
 /// Credentials of the pod's pull secrets that fit the image's registry.
 fn credentials(pod: &Pod, objects: &Objects, image: &str) -> Vec<AuthConfig> {
-    let mut all = Vec::new();
-    for reference in policy::spec(pod).image_pull_secrets.iter().flatten() {
-        let Ok(secret) = objects.secret(&reference.name) else { continue };
-        let data = secret.data.as_ref();
-        let auths = if let Some(json) = data.and_then(|data| data.get(".dockerconfigjson")) {
-            serde_json::from_slice::<DockerConfig>(&json.0).map(|config| config.auths)
-        } else if let Some(json) = data.and_then(|data| data.get(".dockercfg")) {
-            serde_json::from_slice::<BTreeMap<String, Entry>>(&json.0)
-        } else {
-            continue;
-        };
-        match auths {
-            Ok(auths) => {
-                let fitting = auths.into_iter().filter(|(registry, _)| fits(registry, image));
-                all.extend(fitting.map(|(_, entry)| entry.into_auth()));
-            }
-            Err(error) => {
-                tracing::warn!(secret = reference.name, "the pull secret is not a docker config: {error}")
-            }
+    let references = policy::spec(pod).image_pull_secrets.iter().flatten();
+    let secrets = references.filter_map(|reference| objects.secret(&reference.name).ok());
+    secrets.flat_map(|secret| credentials_of(secret, image)).collect()
+}
+
+/// Credentials of one pull secret that fit the image's registry.
+pub fn credentials_of(secret: &Secret, image: &str) -> Vec<AuthConfig> {
+    let data = secret.data.as_ref();
+    let auths = if let Some(json) = data.and_then(|data| data.get(".dockerconfigjson")) {
+        serde_json::from_slice::<DockerConfig>(&json.0).map(|config| config.auths)
+    } else if let Some(json) = data.and_then(|data| data.get(".dockercfg")) {
+        serde_json::from_slice::<BTreeMap<String, Entry>>(&json.0)
+    } else {
+        return Vec::new();
+    };
+    match auths {
+        Ok(auths) => {
+            let fitting = auths.into_iter().filter(|(registry, _)| fits(registry, image));
+            fitting.map(|(_, entry)| entry.into_auth()).collect()
+        }
+        Err(error) => {
+            let name = secret.metadata.name.as_deref();
+            tracing::warn!(secret = name, "the pull secret is not a docker config: {error}");
+            Vec::new()
         }
     }
-    all
 }
 
 /// Whether credentials for `registry` are for `image`.

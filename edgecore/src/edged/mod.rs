@@ -36,6 +36,7 @@ use tokio::time::Instant;
 
 use self::config::Settings;
 use self::context::Context;
+use self::images::Puller;
 use self::manager::Manager;
 use self::node::{Outlook, RuntimeHealth};
 use self::runtime::cri::Cri;
@@ -46,7 +47,6 @@ use crate::edgehub::Connection;
 use crate::metamanager;
 
 /// What others may see of the pods that run.
-#[derive(Debug)]
 pub struct Running {
     /// What the node's status tells.
     pub outlook: Outlook,
@@ -54,6 +54,8 @@ pub struct Running {
     pub pulse: Pulse,
     /// The kubelet's read-only API, to be served on loopback only: who reaches it reads every log.
     pub api: Router,
+    /// Fetches images, with the pods' bound on how many at a time.
+    pub images: Arc<Puller>,
 }
 
 /// Starts the node's pods on `tasks`. Returns at once: a runtime that is away is waited for.
@@ -96,6 +98,7 @@ pub fn start_with(
     tasks: &TaskSet,
 ) -> Running {
     let ctx = Arc::new(Context::new(settings, runtime, store, connection));
+    let images = Arc::clone(&ctx.images);
     let (health, seen) = watch::channel(RuntimeHealth::Unknown);
     let outlook =
         Outlook { runtime: seen, pressure: ctx.pressure.subscribe(), images: ctx.listed_images.subscribe() };
@@ -110,5 +113,5 @@ pub fn start_with(
         let manager = Manager::new(Arc::clone(&ctx), static_pods.clone(), &workers, health.clone());
         manager.run(token, beats.clone())
     });
-    Running { outlook, pulse, api }
+    Running { outlook, pulse, api, images }
 }

@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 
 use super::dial::Channel;
 use super::handle::{Link, Request};
+use super::keepers::Keepers;
 use super::outbox::Outbox;
 use super::session::{Input, Output, Session, Ticket};
 use super::{RequestError, Settings, courier};
@@ -62,7 +63,7 @@ type Job = Pin<Box<dyn Future<Output = Event> + Send>>;
 pub(super) async fn serve(
     settings: &Settings,
     channel: Channel,
-    store: &metamanager::Handle,
+    store: &Keepers,
     outboxes: &[Arc<dyn Outbox>],
     link: &mut Link,
     tasks: &TaskSet,
@@ -94,8 +95,8 @@ pub(super) async fn serve(
         jobs: FuturesUnordered::new(),
         end: None,
     };
-    shell.jobs.push(inventory(store.clone()));
-    let mut rebuilds = store.rebuilds();
+    shell.jobs.push(inventory(store.objects.clone()));
+    let mut rebuilds = store.objects.rebuilds();
     rebuilds.mark_unchanged();
     let mut heard = 0;
     shell.step(Input::Tick);
@@ -132,7 +133,7 @@ pub(super) async fn serve(
 
 struct Shell {
     session: Session,
-    store: metamanager::Handle,
+    store: Keepers,
     couriers: Vec<courier::Courier>,
     codec: Codec,
     /// Bounded by what the session has in flight: reports, requests, and acknowledgements of what it took.

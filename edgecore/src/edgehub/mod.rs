@@ -13,6 +13,7 @@ mod dial;
 mod failure;
 mod handle;
 mod http;
+mod keepers;
 mod outbox;
 mod rotation;
 mod run;

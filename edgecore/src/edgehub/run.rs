@@ -12,9 +12,10 @@ use tracing::{error, info, warn};
 
 use super::bootstrap::{self, BootstrapError, Credentials};
 use super::handle::{Connection, Link};
+use super::keepers::Keepers;
 use super::outbox::Outbox;
 use super::{RequestError, Settings, connection, dial, rotation};
-use crate::metamanager;
+use crate::{metamanager, taskmanager};
 
 /// For so long after the cloud went away it is tried often: most absences are restarts.
 const EAGER_FOR: Duration = Duration::from_secs(60);
@@ -31,13 +32,16 @@ pub struct Hub {
     pub link: Link,
     /// Where pushes go.
     pub store: metamanager::Handle,
+    /// Where tasks go, if this node takes any.
+    pub jobs: Option<taskmanager::Handle>,
     /// Whose rows are told.
     pub outboxes: Vec<Arc<dyn Outbox>>,
 }
 
 /// Runs the link on `tasks`.
 pub fn run(hub: Hub, tasks: &TaskSet) {
-    let Hub { settings, link, store, outboxes } = hub;
+    let Hub { settings, link, store, jobs, outboxes } = hub;
+    let store = Keepers { objects: store, jobs };
     let settings = Arc::new(settings);
     let (credentials, current) = watch::channel(None);
     let credentials = Arc::new(credentials);
@@ -59,7 +63,7 @@ pub fn run(hub: Hub, tasks: &TaskSet) {
 struct Life {
     settings: Arc<Settings>,
     link: Link,
-    store: metamanager::Handle,
+    store: Keepers,
     outboxes: Vec<Arc<dyn Outbox>>,
     credentials: Arc<watch::Sender<Option<Credentials>>>,
     current: watch::Receiver<Option<Credentials>>,

@@ -205,7 +205,7 @@ impl Edge {
         let store_settings = metamanager::Settings::new(directory.join("edgecore.db"), NODE);
         let store = metamanager::open(store_settings, hub.clone(), &tasks).await.unwrap();
         let outboxes: Vec<Arc<dyn edgehub::Outbox>> = vec![Arc::new(store.clone())];
-        edgehub::run(Hub { settings, link, store: store.clone(), outboxes }, &tasks);
+        edgehub::run(Hub { settings, link, store: store.clone(), jobs: None, outboxes }, &tasks);
         Self { hub, store, tasks }
     }
 

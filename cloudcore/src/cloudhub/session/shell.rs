@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures::{FutureExt, SinkExt, StreamExt};
-use proto::message::MessageId;
+use proto::message::{Message, MessageId};
 use proto::pki::NodeName;
 use proto::session::{Codec, Dialect, Item};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -102,6 +102,7 @@ pub async fn serve<S, U>(
     link: Link<S>,
     context: &Context<U>,
     dismissed: CancellationToken,
+    told: &mut mpsc::Receiver<Message>,
     stop: CancellationToken,
 ) -> Ended
 where
@@ -116,7 +117,7 @@ where
         Writer { sink, codec: &codec, frames, written: &written, within: context.settings.write_within };
     let mut conversation = Conversation::new(&node, dialect, &codec, context, outbox, &written, stream);
     let ended = tokio::select! {
-        ended = conversation.run() => ended,
+        ended = conversation.run(told) => ended,
         ended = writer.run() => ended,
         () = dismissed.cancelled() => Ended::Dismissed("the node connected again or was deleted"),
         () = stop.cancelled() => Ended::Stopping,
@@ -177,7 +178,7 @@ where
         }
     }
 
-    async fn run(&mut self) -> Ended {
+    async fn run(&mut self, told: &mut mpsc::Receiver<Message>) -> Ended {
         loop {
             let inputs = tokio::select! {
                 frame = self.stream.next(), if self.session.wants_input() => match frame {
@@ -189,6 +190,7 @@ where
                         Err(ended) => return ended,
                     },
                 },
+                Some(message) = told.recv() => vec![Input::Tell(message)],
                 changes = self.subscription.changes() => changes.into_iter().map(Input::Changed).collect(),
                 Some((to, reply)) = self.asked.next(), if !self.asked.is_empty() => vec![Input::Answered { to, reply }],
                 () = self.written.wake.notified() => vec![Input::Written(self.written.items.swap(0, Ordering::Relaxed))],

@@ -28,6 +28,8 @@ pub enum Input {
     Changed(Change),
     /// The edge sent something.
     Received(Item),
+    /// A controller tells the node something, for which it wants no confirmation.
+    Tell(Message),
     /// Bytes of any kind arrived: the peer lives.
     Heard,
     /// A controller has dealt with a request.
@@ -176,6 +178,7 @@ impl Session {
                 self.heard = now;
                 self.received(item, now, &mut out);
             }
+            Input::Tell(message) => out.push(Output::Send(Item::Message(message))),
             Input::Heard => self.heard = now,
             Input::Answered { to, reply } => self.answered(&to, reply, &mut out),
             Input::Written(items) => self.unwritten = self.unwritten.saturating_sub(items),

@@ -1,4 +1,4 @@
-//! What a node may read because a pod of its uses it: config maps, secrets, volumes, tokens.
+//! What a node may read because a pod of its, or a job for it, uses it: config maps, secrets, volumes, tokens.
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use kube::api::PostParams;
@@ -12,6 +12,7 @@ use crate::cloudhub::session::Reply;
 use crate::desired::{Object, Plane};
 use crate::edgecontroller::EdgeController;
 use crate::kubeapi::{Failure, Kind, failure, json, status_of};
+use crate::taskmanager::Grant;
 
 /// Where a cluster publishes its CA.
 const ROOT_CA: &str = "kube-root-ca.crt";
@@ -38,7 +39,16 @@ impl EdgeController {
             return Err(failure(503, "ServiceUnavailable", message));
         }
         if kind.namespaced && !self.index().uses(node, key) {
-            return Err(self.forbid(node, key, "no pod on this node uses it"));
+            match self.grants.look_up(node, key) {
+                Grant::Given => {}
+                Grant::None => {
+                    return Err(self.forbid(node, key, "no pod on this node uses it, and no job for it"));
+                }
+                Grant::Unknown => {
+                    let message = "cloudcore has just started and does not know the jobs yet";
+                    return Err(failure(503, "ServiceUnavailable", message));
+                }
+            }
         }
         let object =
             kind.api(&self.client, key.namespace.as_deref()).get(&key.name).await.map_err(status_of)?;

@@ -176,7 +176,7 @@ impl Session {
                 self.requests.add(ticket, message.header.id.clone(), now + deadline);
                 out.push(Output::Send(Item::Message(message)));
             }
-            Input::Stored(outcomes) => self.pushes.stored(outcomes, out),
+            Input::Stored(outcomes) => self.pushes.stored(outcomes, self.dialect, out),
             Input::Inventory(held) => self.tell_inventory(held, out),
             Input::Changed(outbox) => self.reports.changed(outbox),
             Input::Ahead { outbox, limit, reports } => self.reports.ahead(outbox, limit, reports, now),
@@ -241,7 +241,7 @@ impl Session {
 
     fn push(&mut self, message: Message, out: &mut Vec<Output>) {
         match message.route.group {
-            Group::Resource | Group::Func => self.pushes.add(message, None),
+            Group::Resource | Group::Func | Group::TaskManager => self.pushes.add(message, None),
             // Devices come as objects of their own; the old membership list says nothing that they do not.
             Group::Twin => self.acknowledge(&message, Outcome::Done, out),
             ref group => {

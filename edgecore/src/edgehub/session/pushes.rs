@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proto::answer;
 use proto::message::{Group, Message, Operation, Source};
 use proto::resource::{Resource, ResourceKind};
-use proto::session::{Ack, Item, Outcome};
+use proto::session::{Ack, Dialect, Item, Outcome};
 
 use super::{Output, Ticket};
 
@@ -52,10 +52,13 @@ impl Pushes {
 
     /// What is on disk is acknowledged; what is not, is not. Whoever asked gets the object either way: it is
     /// true, only not kept.
-    pub(super) fn stored(&mut self, outcomes: Vec<Outcome>, out: &mut Vec<Output>) {
+    pub(super) fn stored(&mut self, outcomes: Vec<Outcome>, dialect: Dialect, out: &mut Vec<Output>) {
         for ((mut ack, answer), outcome) in self.storing.drain(..).zip(outcomes) {
             ack.outcome = outcome;
-            out.push(Output::Send(Item::Ack(ack)));
+            // KubeEdge's cloud wants to hear of a task's steps, not of its arrival.
+            if dialect == Dialect::SkerryV1 || ack.route.group != Group::TaskManager {
+                out.push(Output::Send(Item::Ack(ack)));
+            }
             if let Some((ticket, message)) = answer {
                 out.push(Output::Answer { ticket, answer: Ok(message) });
             }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use proto::message::MessageId;
+use proto::message::{MessageId, Operation};
 use proto::resource::{Resource, ResourceKind};
 use proto::session::{Dialect, Item, Outcome};
 use tokio::time::Instant;
@@ -228,8 +228,10 @@ impl Reports {
             else {
                 continue;
             };
-            // KubeEdge's cloud answers everything but events.
-            if self.dialect == Dialect::KubeEdge && flight.kind == Some(ResourceKind::Event) {
+            // KubeEdge's cloud answers everything but events and the steps of tasks.
+            let is_step = report.message.route.operation == Operation::UpdateNodeActionStatus;
+            let silent = is_step || flight.kind == Some(ResourceKind::Event);
+            if self.dialect == Dialect::KubeEdge && silent {
                 let Report { row, version, .. } = report;
                 self.unanswered.push_back(Unanswered { outbox: id, row, version, ping: last_ping + 1 });
             } else {
