@@ -32,6 +32,10 @@ pub(super) struct Decision {
 /// Decides. The status that is written is the one decided upon, so this may be repeated after any failure.
 pub(super) fn decide(job: &Job, seen: &Seen<'_>) -> Decision {
     let Ok(plan) = &job.plan else { return Decision::default() };
+    if job.status.node_status.is_empty() {
+        // It failed for want of nodes.
+        return Decision::default();
+    }
     let mut status = job.status.clone();
     for (node, report) in seen.reports {
         if let Some(node) = status.node_status.iter_mut().find(|status| status.node_name == *node) {

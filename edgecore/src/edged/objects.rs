@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, ServiceAccountTokenProjection};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccountTokenProjection,
+};
 
 use super::pod::{members, policy};
 
@@ -16,6 +18,17 @@ pub struct References {
     pub secrets: BTreeSet<String>,
     /// Service-account tokens.
     pub tokens: BTreeSet<TokenRequest>,
+    /// Claims of persistent volumes.
+    pub claims: BTreeSet<String>,
+}
+
+/// A claim and what it is bound to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The claim.
+    pub claim: PersistentVolumeClaim,
+    /// The volume; `None` while the claim is not bound.
+    pub volume: Option<Result<PersistentVolume, Absent>>,
 }
 
 /// A token that a projected volume asks for.
@@ -83,6 +96,10 @@ pub struct Objects {
     pub secrets: BTreeMap<String, Result<Secret, Absent>>,
     /// By request.
     pub tokens: BTreeMap<TokenRequest, Result<Token, Absent>>,
+    /// By name.
+    pub claims: BTreeMap<String, Result<Claim, Absent>>,
+    /// The node's labels, where a claim needs them.
+    pub node_labels: BTreeMap<String, String>,
 }
 
 impl Objects {
@@ -101,12 +118,18 @@ impl Objects {
         lookup(&self.tokens, request)
     }
 
+    /// The claim, or why not.
+    pub fn claim(&self, name: &str) -> Result<&Claim, Absent> {
+        lookup(&self.claims, &name.to_owned())
+    }
+
     /// Whether everything referred to was found or is known not to exist.
     pub fn complete(&self) -> bool {
         let unknown =
             |absent: Option<&Absent>| matches!(absent, Some(Absent::Unavailable(_) | Absent::Offline));
         !(self.config_maps.values().any(|found| unknown(found.as_ref().err()))
             || self.secrets.values().any(|found| unknown(found.as_ref().err()))
+            || self.claims.values().any(|found| unknown(found.as_ref().err()))
             || self.tokens.values().any(|found| unknown(found.as_ref().err())))
     }
 }
@@ -136,6 +159,9 @@ impl References {
             }
             if let Some(name) = volume.secret.as_ref().and_then(|source| source.secret_name.as_ref()) {
                 refs.secrets.insert(name.clone());
+            }
+            if let Some(source) = &volume.persistent_volume_claim {
+                refs.claims.insert(source.claim_name.clone());
             }
             for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
                 refs.config_maps.extend(source.config_map.as_ref().map(|source| source.name.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgecore::edgehub::{self, Connection, Hub, Settings};
-use edgecore::metamanager;
+use edgecore::{metamanager, taskmanager};
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -200,12 +200,30 @@ pub(crate) struct Edge {
 
 impl Edge {
     pub(crate) async fn start(settings: Settings, directory: &Path) -> Self {
+        Self::run(settings, directory, false).await
+    }
+
+    /// An edge that takes tasks too, and has no runtime to do them with.
+    pub(crate) async fn start_with_jobs(settings: Settings, directory: &Path) -> Self {
+        Self::run(settings, directory, true).await
+    }
+
+    async fn run(settings: Settings, directory: &Path, with_jobs: bool) -> Self {
         let tasks = TaskSet::new("edge");
         let (hub, link) = edgehub::channel();
         let store_settings = metamanager::Settings::new(directory.join("edgecore.db"), NODE);
         let store = metamanager::open(store_settings, hub.clone(), &tasks).await.unwrap();
-        let outboxes: Vec<Arc<dyn edgehub::Outbox>> = vec![Arc::new(store.clone())];
-        edgehub::run(Hub { settings, link, store: store.clone(), jobs: None, outboxes }, &tasks);
+        let mut outboxes: Vec<Arc<dyn edgehub::Outbox>> = vec![Arc::new(store.clone())];
+        let mut jobs = None;
+        if with_jobs {
+            let settings = taskmanager::Settings::beside(&directory.join("edgecore.db"), NODE);
+            let tools =
+                taskmanager::Tools { images: None, store: store.clone(), connection: hub.connection() };
+            let handle = taskmanager::open(settings, tools, &tasks).await;
+            outboxes.push(Arc::new(handle.clone()));
+            jobs = Some(handle);
+        }
+        edgehub::run(Hub { settings, link, store: store.clone(), jobs, outboxes }, &tasks);
         Self { hub, store, tasks }
     }
 

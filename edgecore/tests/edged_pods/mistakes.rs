@@ -15,6 +15,7 @@ on_every_runtime!(
     a_host_path_of_another_kind_is_told_and_mounted_once_it_is_right,
     an_image_name_that_is_none_is_told_and_the_right_one_runs,
     a_port_of_the_host_is_given_once_and_again_when_it_is_free,
+    a_port_of_the_host_that_a_process_has_is_told_and_taken_once_it_is_free,
     a_pod_that_asks_for_more_than_the_machine_has_is_refused,
     a_memory_limit_that_nothing_can_run_in_is_told,
     a_command_that_is_not_found_is_told_and_the_pod_runs_once_it_is_there,
@@ -133,6 +134,38 @@ async fn a_port_of_the_host_is_given_once_and_again_when_it_is_free(runtime: Kin
     node.run_pod(&third).await;
     node.ready("third").await;
     end(node, &[&second, &third]).await;
+}
+
+async fn a_port_of_the_host_that_a_process_has_is_told_and_taken_once_it_is_free(runtime: Kind) {
+    let node = Node::start(runtime).await;
+    let process = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = process.local_addr().expect("its number").port();
+    let serve = format!("exec httpd -f -p 127.0.0.1:{port}");
+    let serves = pod("serves", json!({ "containers": [shell("c", &serve)], "hostNetwork": true }));
+    node.run_pod(&serves).await;
+    let status =
+        node.until("serves", "it cannot have the port", |s| waits_for(s) == "CrashLoopBackOff").await;
+    assert_eq!((last_end(&status).exit_code, last_end(&status).reason.as_deref()), (1, Some("Error")));
+    said(&node, "BackOff", "Back-off restarting failed container").await;
+
+    let mut c = shell("c", SLEEP);
+    let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let given = other.local_addr().expect("its number").port();
+    c["ports"] = json!([{ "containerPort": 80, "hostPort": given, "hostIP": "127.0.0.1" }]);
+    let given = pod("given", json!({ "containers": [c] }));
+    node.run_pod(&given).await;
+    match runtime {
+        // A rule of the firewall leads to the pod before any process is asked.
+        Kind::Containerd => drop(node.ready("given").await),
+        Kind::Docker => {
+            said(&node, "FailedCreatePodSandBox", "address already in use").await;
+            node.until("given", "it waits", |s| waits_for(s) == "ContainerCreating").await;
+        }
+    }
+    drop((process, other));
+    node.ready("given").await;
+    node.ready("serves").await;
+    end(node, &[&serves, &given]).await;
 }
 
 async fn a_pod_that_asks_for_more_than_the_machine_has_is_refused(runtime: Kind) {

@@ -175,7 +175,9 @@ fn nodes_that_cannot_do_it_are_named_from_the_beginning() {
     assert!(reasons[0].is_empty() && reasons[1].contains("not found") && reasons[2].contains("no edge node"));
 
     let selector = json!({"images": ["x"], "labelSelector": {"matchLabels": {"site": "north"}}});
-    let nobody = begin(&job(selector), &nodes, at(0));
-    assert_eq!(nobody.phase, JobPhase::Failure);
-    assert!(nobody.reason.contains("no edge node has the labels"), "{}", nobody.reason);
+    let mut nobody = job(selector);
+    nobody.status = begin(&nobody, &nodes, at(0));
+    assert_eq!(turn(&mut nobody, &["a"], &[], &[], 1), Decision::default());
+    assert_eq!(nobody.status.phase, JobPhase::Failure);
+    assert!(nobody.status.reason.contains("no edge node has the labels"), "{}", nobody.status.reason);
 }

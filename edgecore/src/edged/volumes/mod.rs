@@ -5,6 +5,7 @@
 //! volumes. State is the disk itself: after a restart the same calls find what is there and change only what differs.
 
 mod atomic;
+mod claims;
 mod hostpath;
 mod mounts;
 mod ownership;
@@ -26,6 +27,7 @@ use super::objects::Objects;
 use super::pod::{policy, resources};
 use proto::quantity;
 
+pub use claims::bound;
 pub use mounts::{Mounted, for_container};
 pub use payload::PayloadError;
 pub use teardown::teardown;
@@ -128,11 +130,14 @@ fn one(from: Ingredients<'_>, volume: &Volume) -> Result<(), VolumeError> {
             &dir,
         );
     }
+    if let Some(source) = &volume.persistent_volume_claim {
+        return claims::sync(from, &volume.name, source);
+    }
     let Some(files) = payload::of(from, volume)
         .map_err(|source| VolumeError::Payload { volume: volume.name.clone(), source })?
     else {
         let reason = "this kind of volume is not supported at the edge: use emptyDir, hostPath, configMap, secret, \
-                      downwardAPI or projected";
+                      downwardAPI, projected or persistentVolumeClaim";
         return Err(VolumeError::refused(&volume.name, reason));
     };
     let dir = directory(from, volume).unwrap_or_default();
@@ -147,6 +152,9 @@ fn one(from: Ingredients<'_>, volume: &Volume) -> Result<(), VolumeError> {
 
 /// The directory of a volume on the host, for those that have one of their own.
 pub fn directory(from: Ingredients<'_>, volume: &Volume) -> Option<PathBuf> {
+    if let Some(source) = &volume.persistent_volume_claim {
+        return claims::backing(from, &volume.name, source).ok().map(|backing| backing.path().to_owned());
+    }
     let kind = if volume.empty_dir.is_some() {
         "empty-dir"
     } else if volume.config_map.is_some() {
@@ -161,6 +169,11 @@ pub fn directory(from: Ingredients<'_>, volume: &Volume) -> Option<PathBuf> {
         return volume.host_path.as_ref().map(|source| PathBuf::from(&source.path));
     };
     Some(from.dir(kind, &volume.name))
+}
+
+/// Whether containers may only read the volume, whatever their mounts say.
+fn is_read_only(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.as_ref().is_some_and(|source| source.read_only == Some(true))
 }
 
 /// Secrets must not reach a disk, nor should tokens that change every hour.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use k8s_cri::v1::{Mount, MountPropagation};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
-use super::{Ingredients, VolumeError, directory, subpath};
+use super::{Ingredients, VolumeError, directory, is_read_only, subpath};
 use crate::edged::pod::env;
 use crate::edged::pod::policy;
 
@@ -41,7 +41,7 @@ pub fn for_container(
         all.push(Mount {
             container_path: inside(&mount.mount_path),
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only.unwrap_or(false),
+            readonly: mount.read_only.unwrap_or(false) || is_read_only(volume),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("HostToContainer") => MountPropagation::PropagationHostToContainer,
                 Some("Bidirectional") => MountPropagation::PropagationBidirectional,

@@ -118,17 +118,21 @@ impl Worker {
             tokens.insert(request.clone(), found);
         }
         objects.tokens = tokens;
+        self.gather_claims(&namespace, references, &mut objects).await;
         objects
     }
 
-    async fn fetch<T: DeserializeOwned>(
+    pub(super) async fn fetch<T: DeserializeOwned>(
         &self,
         namespace: &str,
         kind: ResourceKind,
         name: &str,
     ) -> Result<T, Absent> {
-        let key = ObjectKey::namespaced(namespace, kind, name);
-        let found = self.ctx.store.fetch(&key).await.map_err(absent)?;
+        self.fetch_key(&ObjectKey::namespaced(namespace, kind, name)).await
+    }
+
+    pub(super) async fn fetch_key<T: DeserializeOwned>(&self, key: &ObjectKey) -> Result<T, Absent> {
+        let found = self.ctx.store.fetch(key).await.map_err(absent)?;
         serde_json::from_value(found.object)
             .map_err(|error| Absent::Unavailable(format!("what is stored of it cannot be read: {error}")))
     }

@@ -3,6 +3,7 @@
 //! Everything that must survive a restart is in the runtime (labels, annotations), on disk (volumes) or in the store
 //! (object, last status). A worker may be dropped at any await and started again.
 
+mod claims;
 mod gather;
 mod observe;
 mod start;
