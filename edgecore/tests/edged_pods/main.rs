@@ -1,5 +1,6 @@
 //! edged on real container runtimes, without any cloud: the test pushes objects into the store and reads what edged reports.
 
+mod cri_only;
 mod engine;
 mod ephemeral;
 mod housekeeping;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use engine::{Kind, on_every_runtime};
+use engine::{Kind, on_cri_alone, on_every_runtime};
 use node::{Node, SLEEP, container, id, is_ready, pod, shell, waits_for};
 use proto::message::Operation;
 use serde_json::json;
@@ -26,6 +27,18 @@ on_every_runtime!(
     a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over,
     environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itself,
     a_missing_config_map_is_named_and_the_pod_starts_when_it_comes,
+    a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_told,
+    an_image_that_does_not_exist_is_told_in_the_runtimes_words,
+    init_containers_run_in_order_and_a_pod_that_is_done_is_done,
+    a_restart_of_edgecore_adopts_containers_and_a_restart_of_the_runtime_too,
+    a_pod_that_was_removed_while_edgecore_was_away_is_stopped,
+    a_dead_sandbox_is_replaced_and_its_containers_with_it,
+);
+
+on_cri_alone!(
+    a_pod_becomes_ready_and_its_deletion_leaves_nothing,
+    a_container_that_ignores_sigterm_is_killed_when_its_grace_is_over,
+    environment_and_volumes_come_from_config_maps_secrets_and_the_pod_itself,
     a_crashing_container_is_restarted_with_back_off_and_its_last_words_are_told,
     an_image_that_does_not_exist_is_told_in_the_runtimes_words,
     init_containers_run_in_order_and_a_pod_that_is_done_is_done,

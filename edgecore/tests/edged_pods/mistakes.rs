@@ -109,7 +109,7 @@ async fn an_image_name_that_is_none_is_told_and_the_right_one_runs(runtime: Kind
 async fn a_port_of_the_host_is_given_once_and_again_when_it_is_free(runtime: Kind) {
     let mut node = Node::start(runtime).await;
     let port = match runtime {
-        Kind::Containerd => 18_187,
+        Kind::Containerd | Kind::CriOnly => 18_187,
         Kind::Docker => 18_188,
     };
     let wants = |name: &str| {
@@ -156,7 +156,7 @@ async fn a_port_of_the_host_that_a_process_has_is_told_and_taken_once_it_is_free
     node.run_pod(&given).await;
     match runtime {
         // A rule of the firewall leads to the pod before any process is asked.
-        Kind::Containerd => drop(node.ready("given").await),
+        Kind::Containerd | Kind::CriOnly => drop(node.ready("given").await),
         Kind::Docker => {
             said(&node, "FailedCreatePodSandBox", "address already in use").await;
             node.until("given", "it waits", |s| waits_for(s) == "ContainerCreating").await;
@@ -216,7 +216,7 @@ async fn a_command_that_is_not_found_is_told_and_the_pod_runs_once_it_is_there(r
         .await;
     let last = last_end(&status);
     let (code, reason) = match runtime {
-        Kind::Containerd => (128, "StartError"),
+        Kind::Containerd | Kind::CriOnly => (128, "StartError"),
         Kind::Docker => (127, "ContainerCannotRun"),
     };
     assert_eq!((last.exit_code, last.reason.as_deref()), (code, Some(reason)));

@@ -24,8 +24,8 @@ const MAX_ANSWER: usize = 16 << 20;
 /// A socket that does not accept within this time is not served.
 const CONNECT: Duration = Duration::from_secs(5);
 /// What to do when nobody answers.
-const START: &str =
-    "Start it (`systemctl start containerd`) or set edged.tailoredKubeletConfig.containerRuntimeEndpoint";
+const START: &str = "Start it (`systemctl start containerd`, or crio) or set \
+                     edged.tailoredKubeletConfig.containerRuntimeEndpoint";
 /// What to do when somebody answers, but not in CRI.
 const ENABLE: &str = "Is \"cri\" listed under disabled_plugins in /etc/containerd/config.toml? Remove it there and restart \
                       containerd (1.6 or newer is needed)";
