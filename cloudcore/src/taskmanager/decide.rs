@@ -166,7 +166,6 @@ fn sum_up(status: &mut JobStatus, plan: &Plan) {
 }
 
 /// With two decimals, as KubeEdge compares it.
-#[expect(clippy::cast_precision_loss, reason = "counts of nodes are small")]
 fn part(failed: usize, total: usize) -> f64 {
     (failed as f64 / total.max(1) as f64 * 100.0).round() / 100.0
 }

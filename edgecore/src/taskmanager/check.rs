@@ -62,7 +62,6 @@ fn disk() -> Option<f64> {
     percent(used, used + disk.blocks_available())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a percentage")]
 fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64 * 100.0)
 }

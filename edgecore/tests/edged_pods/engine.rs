@@ -160,7 +160,9 @@ impl Engine {
     /// Runs a command in a running container.
     pub(crate) fn exec(&self, id: &str, command: &[&str]) -> String {
         match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => exec_by_cri(&containerd.endpoint(), id, command),
+            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
+                exec_by_cri(&containerd.endpoint(), id, command)
+            }
             Self::Docker(docker) => {
                 docker.docker(&[&["exec", id], command].concat()).expect("the command runs")
             }

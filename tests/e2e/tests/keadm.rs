@@ -1,4 +1,4 @@
-//! keadm against a real cloudcore, a real edgecore and a real containerd.
+//! keadm against a real cloudcore, a real edgecore, and a real containerd or Docker engine.
 
 use std::{
     path::Path,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::{Containerd, Stack, StackOptions, binary};
+use e2e::{Containerd, Docker, Stack, StackOptions, binary, eventually, image::PAUSE, pod};
 use tempfile::TempDir;
 
 /// An edge machine below a temporary folder.
@@ -25,19 +25,22 @@ impl Edge {
     }
 
     async fn join(&self, stack: &Stack, containerd: &Containerd, more: &[&str]) -> Result<Output> {
+        self.join_on(stack, &containerd.endpoint(), &containerd.cgroup_root(), more).await
+    }
+
+    async fn join_on(&self, stack: &Stack, endpoint: &str, cgroups: &str, more: &[&str]) -> Result<Output> {
         let (hub, port) = (stack.link.address().to_string(), stack.https_link.address().port().to_string());
-        let (token, endpoint) = (stack.token().await?, containerd.endpoint());
+        let token = stack.token().await?;
         let ports = format!(
             "modules.eventBus.mqttServerInternal=tcp://127.0.0.1:{},\
              modules.edged.tailoredKubeletConfig.readOnlyPort={},\
              modules.edged.tailoredKubeletConfig.podLogsDir={},\
-             modules.edged.tailoredKubeletConfig.cgroupRoot={}",
+             modules.edged.tailoredKubeletConfig.cgroupRoot={cgroups}",
             free_port()?,
             free_port()?,
             self.root.path().join("pod-logs").display(),
-            containerd.cgroup_root()
         );
-        let mut line = vec!["join", "-e", &hub, "-s", &port, "-t", &token, "-i", "edge1", "-p", &endpoint];
+        let mut line = vec!["join", "-e", &hub, "-s", &port, "-t", &token, "-i", "edge1", "-p", endpoint];
         line.extend(["--set", &ports, "--timeout", "30"]);
         line.extend(more);
         self.keadm(&line)
@@ -85,6 +88,43 @@ async fn a_join_connects_a_node_that_is_then_ready_and_a_reset_leaves_nothing() 
     said(&refused, 3, &["a node named edge1 exists already", "kubectl delete node edge1"]);
 
     said(&edge.keadm(&["reset", "edge", "--force"])?, 0, &["reset edge node successfully!"]);
+    assert_eq!(edge.processes()?, Vec::<String>::new());
+    for left in ["etc/kubeedge", "var/lib/kubeedge", "var/lib/kubelet", "run/kubeedge", "var/log/kubeedge"] {
+        assert!(!edge.root.path().join(left).exists(), "{left} is left");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_docker_is_joined_and_a_reset_takes_its_pods_from_the_engine() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let docker = Docker::start(&stack.dir().join("docker")).await?;
+    let listed = |what: &[&str]| docker.docker(what);
+    let networks = listed(&["network", "ls", "-q"])?;
+    // What is not of a pod is not touched.
+    let own = listed(&["run", "-d", &format!("--cgroup-parent={}", docker.cgroup_root()), PAUSE])?;
+    let edge = Edge::new()?;
+    let pause = format!("modules.edged.podSandboxImage={PAUSE}");
+    let more = ["--runtimetype=docker", "--set", &pause];
+    let joined = edge.join_on(&stack, &docker.endpoint(), &docker.cgroup_root(), &more).await?;
+    said(&joined, 0, &["Install Complete!", "Node edge1 is connected"]);
+    let node = stack.node_ready("edge1", Duration::from_secs(60)).await?;
+    let version = node.status.and_then(|status| status.node_info).map(|info| info.container_runtime_version);
+    assert!(version.is_some_and(|version| version.starts_with("docker://")));
+    stack.apply(&serde_json::to_string(&pod::sleeper("app", "edge1")?)?)?;
+    pod::ready(&stack.client(), "app", Duration::from_secs(60)).await?;
+    assert_eq!(listed(&["ps", "-aq"])?.lines().count(), 3, "the pod's two containers and our own");
+
+    said(&edge.keadm(&["reset", "edge", "--force"])?, 0, &["reset edge node successfully!"]);
+    eventually("only what is not of a pod is left", Duration::from_secs(20), || async {
+        match listed(&["ps", "-aq", "--no-trunc"]) {
+            Ok(left) if left == own => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    })
+    .await?;
+    assert_eq!(listed(&["network", "ls", "-q"])?, networks);
+    assert_eq!(listed(&["volume", "ls", "-q"])?, "");
     assert_eq!(edge.processes()?, Vec::<String>::new());
     for left in ["etc/kubeedge", "var/lib/kubeedge", "var/lib/kubelet", "run/kubeedge", "var/log/kubeedge"] {
         assert!(!edge.root.path().join(left).exists(), "{left} is left");
