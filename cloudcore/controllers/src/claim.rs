@@ -3,9 +3,11 @@
 //! For every controller that owns by a selector; works for pods as well as for other kinds, such as the ReplicaSets of a
 //! Deployment. Source: Kubernetes v1.36 `pkg/controller/controller_ref_manager.go`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
@@ -14,7 +16,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::cache::{Cache, Cached, Shelf, is_going, uid_of};
+use crate::cache::{Cache, Cached, Changes, Pods, Shelf, is_going, uid_of};
 use crate::error::Error;
 
 /// The reference by which `owner` controls an object.
@@ -73,12 +75,33 @@ where
     if controller_of(object).is_some() {
         return Vec::new();
     }
+    let found = selecting(owners, &object.namespace().unwrap_or_default(), object.labels(), selector);
+    found.iter().map(|owner| ObjectRef::from_obj(&**owner)).collect()
+}
+
+/// The changes of pods that nobody controls and that one of `owners` may adopt: those for which there are [`suitors`].
+pub(crate) fn orphans<O: Cached>(
+    pods: &Pods,
+    owners: &Cache<O>,
+    selector: impl Fn(&O) -> Option<LabelSelector> + Copy + Send + Sync + 'static,
+) -> Changes<Pod> {
+    let owners = owners.clone();
+    pods.changes_of(move |id, pod| {
+        !pod.is_controlled && !selecting(&owners, &id.namespace, &pod.labels, selector).is_empty()
+    })
+}
+
+fn selecting<O: Cached>(
+    owners: &Cache<O>,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    selector: impl Fn(&O) -> Option<LabelSelector>,
+) -> Vec<Arc<O>> {
     let fits = |owner: &O| {
         let selector = selector(owner).map(Selector::try_from);
-        selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(object.labels())))
+        selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(labels)))
     };
-    let found = owners.within(&object.namespace().unwrap_or_default(), fits);
-    found.iter().map(|owner| ObjectRef::from_obj(&**owner)).collect()
+    owners.within(namespace, fits)
 }
 
 /// What of `cache` the owner of `selector` controls from now on; see [`claim`].

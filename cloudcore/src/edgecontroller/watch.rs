@@ -71,8 +71,10 @@ impl EdgeController {
 impl Run<'_> {
     fn follow(&mut self, kind: Kind) {
         let link = kind.link.clone();
-        let events =
-            watcher(kind.api(&self.controller.client, None), watcher::Config::default()).default_backoff();
+        let all = watcher::Config::default();
+        // A pod without a node is of no edge yet.
+        let wanted = if link == ResourceKind::Pod { all.fields("spec.nodeName!=") } else { all };
+        let events = watcher(kind.api(&self.controller.client, None), wanted).default_backoff();
         self.streams.push(events.map(move |event| (link.clone(), event)).boxed());
     }
 

@@ -29,7 +29,7 @@ pub enum Benchmark {
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 38] = [
+pub const NAMES: [&str; 40] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
@@ -45,6 +45,7 @@ pub const NAMES: [&str; 38] = [
     "edgecore.rss",
     "edgecore.size",
     "keadm.size",
+    "plane.cpu-restart",
     "plane.create-1",
     "plane.create-64",
     "plane.create-8",
@@ -56,6 +57,7 @@ pub const NAMES: [&str; 38] = [
     "plane.ready-objects",
     "plane.rss-idle",
     "plane.rss-objects",
+    "plane.rss-restart",
     "plane.rss-watchers",
     "plane.schedule",
     "plane.update-1",

@@ -10,7 +10,9 @@ use tokio::task::coop::poll_proceed;
 
 use super::Cached;
 use super::id::Id;
-use super::shelf::Keeps;
+
+/// For how many changes a queue that is empty keeps room.
+const FEW: usize = 64;
 
 /// What became of an object.
 #[derive(Clone)]
@@ -34,8 +36,11 @@ struct State<K: Cached> {
 /// The objects that changed or went, in the order in which they first did. Never ends.
 pub(crate) struct Changes<K: Cached> {
     queue: Arc<Queue<K>>,
-    shelf: Arc<dyn Keeps<K>>,
+    /// The object that changed, if it is still there and the reader wants it.
+    find: Box<Find<K>>,
 }
+
+type Find<K> = dyn Fn(&Id) -> Option<Arc<K>> + Send + Sync;
 
 // === impl Queue ===
 
@@ -64,8 +69,11 @@ impl<K: Cached> Queue<K> {
 // === impl Changes ===
 
 impl<K: Cached> Changes<K> {
-    pub(super) fn new(queue: Arc<Queue<K>>, shelf: Arc<dyn Keeps<K>>) -> Self {
-        Self { queue, shelf }
+    pub(super) fn new(
+        queue: Arc<Queue<K>>,
+        find: impl Fn(&Id) -> Option<Arc<K>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { queue, find: Box::new(find) }
     }
 
     fn pop(&self, reader: &Waker) -> Option<(Arc<Id>, What<K>)> {
@@ -73,6 +81,9 @@ impl<K: Cached> Changes<K> {
         let next = state.order.pop_front().and_then(|id| state.waiting.remove_entry(&id));
         if next.is_none() {
             state.reader = Some(reader.clone());
+            // After a first list there is seldom as much to tell again.
+            state.waiting.shrink_to(FEW);
+            state.order.shrink_to(FEW);
         }
         next
     }
@@ -86,10 +97,10 @@ impl<K: Cached> Stream for Changes<K> {
         let turn = ready!(poll_proceed(context));
         while let Some((id, what)) = self.pop(context.waker()) {
             let object = match what {
-                What::Changed => self.shelf.still(&id),
+                What::Changed => (self.find)(&id),
                 What::Gone(object) => Some(object),
             };
-            // One that is not there any more is about to be told as gone.
+            // One that is not there any more is about to be told as gone; the reader does not want the others.
             if object.is_some() {
                 turn.made_progress();
                 return Poll::Ready(object);
@@ -105,7 +116,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::runtime::watcher::Event;
 
-    use super::super::shelf::Whole;
+    use super::super::shelf::{Keeps, Whole};
     use super::*;
 
     fn object(name: &str, uid: &str, version: &str) -> ConfigMap {
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_sees_each_object_once_and_newest_and_namesakes_apart() {
-        let (queue, shelf) = (Arc::new(Queue::default()), Arc::new(Whole::default()));
+        let (queue, shelf) = (Arc::new(Queue::default()), Whole::default());
         for (name, uid, version) in [("a", "1", "1"), ("b", "2", "2"), ("a", "1", "3"), ("c", "5", "5")] {
             let object = object(name, uid, version);
             shelf.apply(&Event::Apply(object.clone()));
@@ -131,7 +142,7 @@ mod tests {
         queue.push(&Arc::new(Id::of(&new)), What::Changed);
         // The reader is not told yet that this one is gone.
         shelf.apply(&Event::Delete(object("c", "5", "7")));
-        let mut changes = Changes::new(queue, shelf);
+        let mut changes = Changes::new(queue, move |id| shelf.still(id));
         let mut seen = Vec::new();
         while let Some(Some(object)) = changes.next().now_or_never() {
             seen.push(object.metadata.resource_version.clone().unwrap());

@@ -6,13 +6,13 @@ use kube::{Resource, ResourceExt};
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Id {
     /// Empty for objects of the cluster.
-    pub(super) namespace: Box<str>,
-    pub(super) name: Box<str>,
+    pub(crate) namespace: Box<str>,
+    pub(crate) name: Box<str>,
     pub(super) uid: Box<str>,
 }
 
 impl Id {
-    pub(super) fn of<K: Resource>(object: &K) -> Self {
+    pub(crate) fn of<K: Resource>(object: &K) -> Self {
         let text = |text: Option<String>| text.unwrap_or_default().into_boxed_str();
         Self {
             namespace: text(object.namespace()),

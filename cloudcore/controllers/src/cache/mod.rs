@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use changes::Changes;
 use changes::{Queue, What};
-use id::Id;
+pub(crate) use id::Id;
 use owners::{Owner, Owners, owner_of};
 pub(crate) use packed::{Glance, Labels};
 pub(crate) use shelf::{Shelf, Whole};
@@ -95,6 +95,20 @@ impl Pods {
     /// The labels of a pod, shared with all that have the same.
     pub(crate) fn labels(&self, namespace: &str, name: &str) -> Option<Labels> {
         self.shelf.labels(namespace, name)
+    }
+
+    /// As [`Cache::changes`], only those pods that `wanted` takes as they are now, and all that went.
+    pub(crate) fn changes_of(
+        &self,
+        wanted: impl Fn(&Id, &Glance) -> bool + Send + Sync + 'static,
+    ) -> Changes<Pod> {
+        let shelf = Arc::clone(&self.shelf);
+        Changes::new(self.queue(), move |id| shelf.pick(id, &wanted))
+    }
+
+    /// The changes of those pods that an owner of this kind may want to be told of.
+    pub(crate) fn changes_of_owned<O: Resource<DynamicType = ()>>(&self) -> Changes<Pod> {
+        self.changes_of(|_, pod| pod.is_owned_by::<O>())
     }
 
     /// The pods that are bound to a node.
@@ -167,12 +181,16 @@ impl<K: Cached, S: Shelf<K>> Cache<K, S> {
 
     /// Every object, and from then on every one that changed or went, newest state only.
     pub(crate) fn changes(&self) -> Changes<K> {
+        let shelf = Arc::clone(&self.shelf);
+        Changes::new(self.queue(), move |id| shelf.still(id))
+    }
+
+    fn queue(&self) -> Arc<Queue<K>> {
         let queue = Arc::new(Queue::default());
         self.shared.queues().push(Arc::downgrade(&queue));
         // After the queue is known, so that nothing falls in between.
         self.shared.owners.all().iter().for_each(|id| queue.push(id, What::Changed));
-        let shelf: Arc<S> = Arc::clone(&self.shelf);
-        Changes::new(queue, shelf)
+        queue
     }
 
     /// The newest revision seen. A controller that wrote at a later one does not see its own write yet and should not

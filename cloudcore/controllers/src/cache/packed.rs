@@ -8,12 +8,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
 use lru::LruCache;
 
+use super::id::Id;
 use super::shelf::Keeps;
 use super::{is_going, uid_of};
+use crate::claim::controller_of;
 use crate::pods;
 
 /// How many pods are kept whole: those of a few busy owners. Unwrapped when it is compiled.
@@ -33,7 +35,19 @@ pub(crate) struct Glance {
     pub(crate) is_going: bool,
     /// Whether a condition says anything about its disruption.
     pub(crate) is_disrupted: bool,
+    /// Whether it has a controller, of whatever kind.
+    pub(crate) is_controlled: bool,
+    pub(crate) has_finalizers: bool,
+    /// Whether it uses claims of volumes.
+    pub(crate) has_claims: bool,
+    owners: Kinds,
 }
+
+/// Of which kinds the owners of a pod are: a bit for each of [`OWNERS`].
+type Kinds = u8;
+
+/// The kinds whose controllers want to be told of their pods.
+const OWNERS: [&str; 5] = ["ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job"];
 
 struct Packed {
     glance: Glance,
@@ -65,10 +79,26 @@ fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 
+fn bit(kind: &str) -> Kinds {
+    OWNERS.iter().position(|known| *known == kind).map_or(0, |at| 1 << at)
+}
+
+// === impl Glance ===
+
+impl Glance {
+    /// Whether an owner of it, its controller or not, is of one of [`OWNERS`].
+    pub(crate) fn is_owned_by<K: Resource<DynamicType = ()>>(&self) -> bool {
+        self.owners & bit(&K::kind(&())) != 0
+    }
+}
+
 // === impl Packed ===
 
 impl Packed {
     fn of(pod: &Pod, labels: Labels) -> Self {
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let mut claims =
+            volumes.filter(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
         Self {
             glance: Glance {
                 node: pods::node_of(pod).into(),
@@ -76,10 +106,15 @@ impl Packed {
                 is_finished: pods::is_finished(pod),
                 is_going: is_going(pod),
                 is_disrupted: pods::condition(pod, pods::DISRUPTION).is_some(),
+                is_controlled: controller_of(pod).is_some(),
+                has_finalizers: !pod.finalizers().is_empty(),
+                has_claims: claims.next().is_some(),
+                owners: pod.owner_references().iter().fold(0, |kinds, owner| kinds | bit(&owner.kind)),
             },
             uid: uid_of(pod).into(),
-            // Neither a pod nor memory refuses to be written; no text is no pod.
-            text: serde_json::to_vec(pod).unwrap_or_default().into(),
+            // Neither a pod nor memory refuses to be written; no text is no pod. Copied to where it fits, as a vector that is cut down
+            // leaves a hole behind it.
+            text: serde_json::to_vec(pod).unwrap_or_default().as_slice().into(),
         }
     }
 
@@ -147,6 +182,15 @@ impl Pods {
             here.flat_map(|(namespace, pods)| pods.iter().map(move |(name, pod)| (namespace, name, pod)));
         let pods = pods.filter(|(_, _, pod)| wanted(&pod.glance));
         pods.filter_map(|(namespace, name, pod)| self.peek(namespace, name).or_else(|| pod.pod())).collect()
+    }
+
+    /// The pod that was there when somebody was told of it, if `wanted` takes it; the others are not made whole for that.
+    pub(super) fn pick(&self, id: &Id, wanted: impl Fn(&Id, &Glance) -> bool) -> Option<Arc<Pod>> {
+        let is_wanted = self
+            .contents()
+            .get(&id.namespace, &id.name)
+            .is_some_and(|there| there.uid == id.uid && wanted(id, &there.glance));
+        if is_wanted { self.still(id) } else { None }
     }
 
     /// The labels of a pod, shared with all that have the same.
@@ -224,6 +268,9 @@ impl Keeps<Pod> for Pods {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::apps::v1::DaemonSet;
+    use k8s_openapi::api::batch::v1::Job;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
     use serde_json::json;
 
     use super::*;
@@ -259,6 +306,29 @@ mod tests {
         assert_eq!(*shelf.get("ns", "p0").unwrap(), pod("p0", "u", "m"));
         assert_eq!(names(&shelf.glance(Some("ns"), |pod| &*pod.node == "m")), "p0");
         assert_eq!(names(&shelf.filter(None, &|pod| pods::node_of(pod) == "m")), "p0");
+    }
+
+    #[test]
+    fn only_pods_that_are_wanted_are_made_whole() {
+        let shelf = Pods::default();
+        let mut owned = pod("owned", "u", "n");
+        owned.metadata.owner_references = Some(vec![OwnerReference {
+            kind: "DaemonSet".to_owned(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }]);
+        for pod in [&owned, &pod("free", "u", "n")] {
+            shelf.apply(&Event::Init);
+            shelf.apply(&Event::InitApply(pod.clone()));
+            shelf.apply(&Event::InitDone);
+            let picked = |wanted: fn(&Id, &Glance) -> bool| shelf.pick(&Id::of(pod), wanted).is_some();
+            let is_owned = pod.name_any() == "owned";
+            assert_eq!(picked(|_, pod| pod.is_owned_by::<DaemonSet>() && pod.is_controlled), is_owned);
+            assert_eq!(picked(|_, pod| !pod.is_controlled && !pod.is_owned_by::<DaemonSet>()), !is_owned);
+            assert!(!picked(|_, pod| pod.is_owned_by::<Job>() || pod.has_claims || pod.has_finalizers));
+            let other = Id { uid: "other".into(), ..Id::of(pod) };
+            assert!(shelf.pick(&other, |_, _| true).is_none());
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
@@ -27,7 +28,7 @@ use self::eligible::Known;
 use self::patience::Patience;
 use self::plan::{Plan, plan};
 use crate::cache::is_going;
-use crate::claim::{claim_from, suitors};
+use crate::claim::{claim_from, orphans, suitors};
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Recorder;
@@ -59,9 +60,9 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
             (caches.daemon_sets.clone(), caches.daemon_sets.store(), caches.nodes.clone());
         let known = Known::default();
         Controller::for_shared_stream(sets.changes(), sets.store())
-            .owns_shared_stream(caches.pods.changes())
-            .watches_shared_stream(caches.pods.changes(), move |pod| {
-                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| spec.selector.clone()))
+            .owns_shared_stream(caches.pods.changes_of_owned::<DaemonSet>())
+            .watches_shared_stream(orphans(&caches.pods, &sets, selector), move |pod| {
+                suitors(&sets, &*pod, selector)
             })
             .watches_shared_stream(caches.nodes.changes(), move |node| {
                 let changed = known.changed(&node, nodes.named(&node.name_any()).is_some());
@@ -70,6 +71,10 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
             })
     };
     run("daemon sets", tasks, controller, move |set| reconcile(shell.clone(), set));
+}
+
+fn selector(set: &DaemonSet) -> Option<LabelSelector> {
+    set.spec.as_ref().map(|spec| spec.selector.clone())
 }
 
 async fn reconcile(shell: Shell, set: Arc<DaemonSet>) -> Result<Action, Error> {

@@ -53,7 +53,9 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
         Controller::for_shared_stream(caches.deployments.changes(), caches.deployments.store())
             .owns_shared_stream(caches.replica_sets.changes())
             .watches_shared_stream(caches.replica_sets.changes(), move |set| suitors(&of_sets, &set))
-            .watches_shared_stream(caches.pods.changes(), move |pod| waits_for(&of_pods, &pod))
+            .watches_shared_stream(caches.pods.changes_of_owned::<ReplicaSet>(), move |pod| {
+                waits_for(&of_pods, &pod)
+            })
     };
     run("deployments", tasks, controller, move |deployment| reconcile(shell.clone(), deployment));
 }

@@ -7,7 +7,7 @@ mod budget;
 mod scale;
 mod stale;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use kube::runtime::reflector::ObjectRef;
 use tasks::TaskSet;
 
 use self::budget::Scale;
-use crate::cache::{Cache, is_going};
+use crate::cache::{Cache, Id, is_going};
 use crate::claim::controller_of;
 use crate::context::Context;
 use crate::error::Error;
@@ -42,8 +42,8 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
     let caches = Arc::clone(&context.caches);
     let controller = move || {
         let budgets = caches.pod_disruption_budgets.clone();
-        let (of_pods, of_sets, of_stateful, of_deployments) =
-            (budgets.clone(), budgets.clone(), budgets.clone(), budgets);
+        let (wanted, of_pods, of_sets, of_stateful, of_deployments) =
+            (budgets.clone(), budgets.clone(), budgets.clone(), budgets.clone(), budgets);
         let everywhere = |budgets: &Cache<PodDisruptionBudget>, namespace: Option<String>| {
             let namespace = namespace.unwrap_or_default();
             budgets
@@ -56,7 +56,10 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
             caches.pod_disruption_budgets.changes(),
             caches.pod_disruption_budgets.store(),
         )
-        .watches_shared_stream(caches.pods.changes(), move |pod| takers(&of_pods, &pod))
+        .watches_shared_stream(
+            caches.pods.changes_of(move |id, pod| !takers(&wanted, id, &pod.labels).is_empty()),
+            move |pod| takers(&of_pods, &Id::of(&*pod), pod.labels()),
+        )
         .watches_shared_stream(caches.replica_sets.changes(), move |set| {
             everywhere(&of_sets, set.namespace())
         })
@@ -71,17 +74,19 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
 }
 
 /// The budgets that a pod falls under. One that it left by a change of its labels hears of it with the next pod's change.
-fn takers(budgets: &Cache<PodDisruptionBudget>, pod: &Pod) -> Vec<ObjectRef<PodDisruptionBudget>> {
+fn takers(
+    budgets: &Cache<PodDisruptionBudget>,
+    pod: &Id,
+    labels: &BTreeMap<String, String>,
+) -> Vec<ObjectRef<PodDisruptionBudget>> {
     let named = |budget: &PodDisruptionBudget| {
         let counted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
-        counted.is_some_and(|pods| pods.contains_key(&pod.name_any()))
+        counted.is_some_and(|pods| pods.contains_key(&*pod.name))
     };
     let fits = |budget: &PodDisruptionBudget| {
-        named(budget)
-            || selector(budget).ok().flatten().is_some_and(|selector| selector.matches(pod.labels()))
+        named(budget) || selector(budget).ok().flatten().is_some_and(|selector| selector.matches(labels))
     };
-    let namespace = pod.namespace().unwrap_or_default();
-    budgets.within(&namespace, fits).iter().map(|budget| ObjectRef::from_obj(&**budget)).collect()
+    budgets.within(&pod.namespace, fits).iter().map(|budget| ObjectRef::from_obj(&**budget)).collect()
 }
 
 /// No selector takes no pod, an empty one takes all.

@@ -10,8 +10,6 @@ use futures::stream::{FuturesUnordered, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
@@ -20,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::graph::{Effects, Graph, Kind, Misplaced, Uid};
 use super::kinds::{Kinds, Served};
+use super::lean::Lean;
 use super::queue::Queue;
 use super::work::{Failure, Outcome, Worker};
 use crate::events::Recorder;
@@ -44,7 +43,7 @@ type Finished = Pin<Box<dyn Future<Output = (Work, Result<Outcome, Failure>)> + 
 
 struct Change {
     kind: Arc<Kind>,
-    event: Result<Event<PartialObjectMeta<DynamicObject>>, watcher::Error>,
+    event: Result<Event<Lean>, watcher::Error>,
 }
 
 /// The watch of a kind.
@@ -167,7 +166,7 @@ impl Collector {
 
     fn watch(&mut self, name: Arc<Kind>, kind: &Served, first_listing: Instant) {
         let token = CancellationToken::new();
-        let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(self.client.clone(), &kind.resource);
+        let api = Api::<Lean>::all_with(self.client.clone(), &kind.resource);
         let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff();
         let tag = Arc::clone(&name);
         let events = events.map(move |event| Change { kind: Arc::clone(&tag), event });

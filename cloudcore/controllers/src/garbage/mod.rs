@@ -10,6 +10,7 @@ mod absent;
 mod collector;
 mod graph;
 mod kinds;
+mod lean;
 mod queue;
 mod verdict;
 mod work;

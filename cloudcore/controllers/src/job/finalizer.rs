@@ -15,7 +15,7 @@ use serde_json::json;
 use tasks::TaskSet;
 
 use super::view::{TRACKING, View, is_tracked};
-use crate::cache::uid_of;
+use crate::cache::{Glance, Id, uid_of};
 use crate::claim::controller_of;
 use crate::context::{Caches, Context};
 use crate::error::Error;
@@ -41,7 +41,11 @@ pub(super) fn start(context: &Context, tasks: &TaskSet) {
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let pods = builder.caches.pods.clone();
-        let changes = pods.changes().map(move |pod| {
+        let before = tracked.clone();
+        let wanted = move |id: &Id, pod: &Glance| {
+            pod.has_finalizers || before.get(&ObjectRef::new(&id.name).within(&id.namespace)).is_some()
+        };
+        let changes = pods.changes_of(wanted).map(move |pod| {
             let there = pods.get(&pod.namespace().unwrap_or_default(), &pod.name_any());
             let there = there.filter(|there| uid_of(&**there) == uid_of(&*pod) && is_tracked(there));
             let known =

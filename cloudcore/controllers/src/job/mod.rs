@@ -59,7 +59,7 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
     let caches = Arc::clone(&context.caches);
     let controller = move || {
         Controller::for_shared_stream(caches.jobs.changes(), caches.jobs.store())
-            .owns_shared_stream(caches.pods.changes())
+            .owns_shared_stream(caches.pods.changes_of_owned::<Job>())
     };
     run("jobs", tasks, controller, move |job| reconcile(shell.clone(), job));
     finalizer::start(context, tasks);

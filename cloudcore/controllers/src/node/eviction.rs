@@ -41,7 +41,8 @@ pub(super) async fn run(context: Context, token: CancellationToken) -> Result<()
     }
     let events = context.recorder("taint-eviction-controller");
     let mut eviction = Eviction { context, events, table: Timetable::default(), tainted: HashMap::new() };
-    let (mut nodes, mut pods) = (caches.nodes.changes(), caches.pods.changes());
+    let (mut nodes, mut pods) =
+        (caches.nodes.changes(), caches.pods.changes_of(|_, pod| !pod.node.is_empty()));
     loop {
         // Nodes first: a pod is judged by what its node is now.
         while let Some(Some(node)) = nodes.next().now_or_never() {

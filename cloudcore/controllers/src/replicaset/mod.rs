@@ -23,7 +23,7 @@ use tasks::TaskSet;
 use self::kind::Replicated;
 use self::status::Failure;
 use crate::cache::{is_going, uid_of};
-use crate::claim::{claim, controller_of, suitors};
+use crate::claim::{claim, controller_of, orphans, suitors};
 use crate::context::Context;
 use crate::error::Error;
 use crate::pods::control::{BURST, PodControl, from_template};
@@ -53,8 +53,10 @@ fn start_kind<S: Replicated>(context: &Context, tasks: &TaskSet) {
     let controller = move || {
         let sets = S::cache(&caches).clone();
         Controller::for_shared_stream(sets.changes(), sets.store())
-            .owns_shared_stream(caches.pods.changes())
-            .watches_shared_stream(caches.pods.changes(), move |pod| suitors(&sets, &*pod, S::selector))
+            .owns_shared_stream(caches.pods.changes_of_owned::<S>())
+            .watches_shared_stream(orphans(&caches.pods, &sets, S::selector), move |pod| {
+                suitors(&sets, &*pod, S::selector)
+            })
     };
     run(S::TASK, tasks, controller, move |set: Arc<S>| reconcile(shell.clone(), set));
 }

@@ -83,11 +83,7 @@ pub(super) fn unscheduled(
 ) -> Option<Value> {
     let status = pod.status.as_ref();
     let old = pods::condition(pod, "PodScheduled");
-    let same = old.is_some_and(|old| {
-        old.status == "False"
-            && old.reason.as_deref() == Some(why.reason)
-            && old.message.as_deref() == Some(&why.message)
-    });
+    let same = says(pod, why.reason, &why.message);
     let kept = status.and_then(|status| status.nominated_node_name.as_deref());
     if same && kept == nominated {
         return None;
@@ -105,6 +101,15 @@ pub(super) fn unscheduled(
         status["nominatedNodeName"] = json!(nominated);
     }
     Some(json!({"metadata": {"uid": pod.metadata.uid}, "status": status}))
+}
+
+/// Whether a pod says of itself already why it has no node.
+pub(super) fn says(pod: &Pod, reason: &str, message: &str) -> bool {
+    pods::condition(pod, "PodScheduled").is_some_and(|said| {
+        said.status == "False"
+            && said.reason.as_deref() == Some(reason)
+            && said.message.as_deref() == Some(message)
+    })
 }
 
 /// Writes a patch of the status.

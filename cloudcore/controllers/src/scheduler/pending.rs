@@ -11,7 +11,7 @@ pub(crate) struct Pending {
     pub(crate) footprint: Footprint,
     pub(crate) tolerations: Vec<Toleration>,
     /// Labels that the node must have.
-    pub(crate) selector: Labels,
+    pub(crate) selector: Vec<(String, String)>,
     /// One of these must match, where there are any at all.
     pub(crate) required: Option<Vec<NodeTerm>>,
     pub(crate) preferred: Vec<(i64, NodeTerm)>,
@@ -66,7 +66,7 @@ impl Pending {
         });
         Some(Self {
             tolerations: spec.tolerations.clone().unwrap_or_default(),
-            selector: spec.node_selector.clone().unwrap_or_default(),
+            selector: spec.node_selector.clone().into_iter().flatten().collect(),
             required: required
                 .map(|required| required.node_selector_terms.iter().filter_map(NodeTerm::new).collect()),
             preferred: preferred

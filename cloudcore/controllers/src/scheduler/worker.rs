@@ -32,6 +32,9 @@ use crate::events::Reporter;
 /// Requests under way at once. More than a few gain nothing: the API writes them one group after the other.
 const UNDER_WAY: usize = 16;
 
+/// Why a pod has no node for which none was found.
+const UNSCHEDULABLE: &str = "Unschedulable";
+
 /// What came of a request.
 pub(super) enum Outcome {
     Bound(Identity, NodeName, Result<(), Error>),
@@ -168,8 +171,12 @@ impl Worker {
         let message = message(&diagnosis, self.snapshot.len());
         let identity = &pending.footprint.identity;
         tracing::debug!(namespace = identity.namespace, pod = identity.name, message, "no node for a pod");
-        let about = pod.object_ref(&());
-        self.reporter.warning(about, "Scheduling", "FailedScheduling", message.clone());
+        // The first attempt after a start often comes to what the one before it had said of every pod.
+        let is_news = !self.queue.is_first(&identity.uid) || !api::says(pod, UNSCHEDULABLE, &message);
+        if is_news {
+            let about = pod.object_ref(&());
+            self.reporter.warning(about, "Scheduling", "FailedScheduling", message.clone());
+        }
         self.queue.park(&identity.uid, Needs::of(&diagnosis), Instant::now());
         let waiting = diagnosis.preemption == Preemption::Waiting;
         let nominated = match &plan {
@@ -177,7 +184,7 @@ impl Worker {
             None => pending.nominated.clone().filter(|_| waiting),
         };
         self.snapshot.nominate(&Arc::new(pending.footprint.clone()), nominated.as_deref());
-        self.tell(pod, &Unscheduled { reason: "Unschedulable", message }, nominated.as_deref());
+        self.tell(pod, &Unscheduled { reason: UNSCHEDULABLE, message }, nominated.as_deref());
         if let Some(plan) = plan {
             self.evict(pod, plan);
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
@@ -25,7 +26,7 @@ use tasks::TaskSet;
 
 use self::plan::{Plan, Revision, Revisions, Why, plan};
 use crate::cache::{is_going, uid_of};
-use crate::claim::{claim_from, is_controlled_by, suitors};
+use crate::claim::{claim_from, is_controlled_by, orphans, suitors};
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Recorder;
@@ -53,12 +54,16 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
     let controller = move || {
         let sets = caches.stateful_sets.clone();
         Controller::for_shared_stream(sets.changes(), sets.store())
-            .owns_shared_stream(caches.pods.changes())
-            .watches_shared_stream(caches.pods.changes(), move |pod| {
-                suitors(&sets, &*pod, |set| set.spec.as_ref().map(|spec| spec.selector.clone()))
+            .owns_shared_stream(caches.pods.changes_of_owned::<StatefulSet>())
+            .watches_shared_stream(orphans(&caches.pods, &sets, selector), move |pod| {
+                suitors(&sets, &*pod, selector)
             })
     };
     run("stateful sets", tasks, controller, move |set| reconcile(shell.clone(), set));
+}
+
+fn selector(set: &StatefulSet) -> Option<LabelSelector> {
+    set.spec.as_ref().map(|spec| spec.selector.clone())
 }
 
 async fn reconcile(shell: Shell, set: Arc<StatefulSet>) -> Result<Action, Error> {

@@ -63,7 +63,7 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
             .watches_shared_stream(caches.storage_classes.changes(), move |_: Arc<StorageClass>| {
                 references(&by_class, |claim| !is_bound(claim))
             })
-            .watches_shared_stream(caches.pods.changes(), |pod| claims_of(&pod))
+            .watches_shared_stream(caches.pods.changes_of(|_, pod| pod.has_claims), |pod| claims_of(&pod))
     };
     let of_claims = shell.clone();
     run("persistentvolumeclaims", tasks, claims, move |claim| of_claims.clone().reconcile_claim(claim));

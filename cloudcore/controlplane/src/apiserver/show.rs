@@ -26,14 +26,38 @@ pub(crate) enum Shown {
 
 /// The document in the form of `resource`, not parsed where it is stored in that form.
 pub(super) fn json(resource: &Resource, object: &Object) -> Bytes {
-    if is_as_stored(resource, object) {
-        return object.json();
+    if let Some(text) = stored_text(resource, object) {
+        return text;
     }
     // Serialising a `Value` into memory cannot fail; an empty document keeps this total.
     serde_json::to_vec(&value(resource, object)).unwrap_or_default().into()
 }
 
-/// The same, parsed.
+/// The metadata of the object alone.
+pub(super) fn metadata(resource: &Resource, object: &Object) -> Bytes {
+    let text = stored_text(resource, object).and_then(|text| table::metadata_text(&text).ok());
+    text.unwrap_or_else(|| partial_metadata(&value(resource, object)).to_string().into_bytes()).into()
+}
+
+/// The object's row in a table.
+pub(super) fn table_row(
+    resource: &Resource,
+    object: &Object,
+    include: IncludeObject,
+    now: Timestamp,
+) -> Bytes {
+    let text = stored_text(resource, object).filter(|_| include != IncludeObject::Object);
+    let row = text.and_then(|text| table::row_text(resource, &text, include, now).ok());
+    let parsed = || table::row(resource, &value(resource, object), include, now).to_string().into_bytes();
+    row.unwrap_or_else(parsed).into()
+}
+
+/// The document, if clients see it as it is stored.
+fn stored_text(resource: &Resource, object: &Object) -> Option<Bytes> {
+    is_as_stored(resource, object).then(|| object.json())
+}
+
+/// The document in the form of `resource`, parsed.
 pub(crate) fn value(resource: &Resource, object: &Object) -> Value {
     let mut value = object.value();
     if !is_as_stored(resource, object) {

@@ -82,9 +82,9 @@ impl Index {
     /// # Errors
     /// When it is not JSON.
     pub fn read(collection: &str, json: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut paths = vec!["apiVersion", "metadata.name", "metadata.namespace", "metadata.labels"];
-        paths.extend(selectable(collection));
-        Ok(Self::of(collection, &Skeleton::read(json, &paths)?))
+        let everywhere = ["apiVersion", "metadata.name", "metadata.namespace", "metadata.labels"];
+        let paths = everywhere.into_iter().chain(selectable(collection).iter().copied());
+        Ok(Self::of(collection, &Skeleton::of(paths).read(json)?))
     }
 
     /// The value of a label.

@@ -12,6 +12,7 @@ use serde_json::Value;
 pub use field::FieldSelector;
 pub use index::Index;
 pub use label::LabelSelector;
+pub(crate) use skeleton::Skeleton;
 
 /// Both kinds together, as a list or watch carries them.
 #[derive(Clone, Debug, Default, PartialEq)]

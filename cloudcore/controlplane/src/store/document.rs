@@ -21,14 +21,16 @@ enum Form {
 }
 
 impl Document {
-    pub(super) fn new(text: Vec<u8>) -> Self {
+    /// What is kept is copied to where it fits: a vector that is cut down leaves a hole behind it, and thousands of holes are as large
+    /// as all documents.
+    pub(super) fn new(text: &[u8]) -> Self {
         if text.len() >= WORTH_IT {
-            let block = lz4_flex::block::compress(&text);
+            let block = lz4_flex::block::compress(text);
             if block.len() < text.len() / 4 * 3 {
-                return Self(Form::Packed { block: block.into(), length: text.len() });
+                return Self(Form::Packed { block: block.as_slice().into(), length: text.len() });
             }
         }
-        Self(Form::Plain(text.into_boxed_slice().into()))
+        Self(Form::Plain(Bytes::copy_from_slice(text)))
     }
 
     /// The text.
@@ -75,7 +77,7 @@ mod tests {
         #[test]
         fn every_text_comes_back_whole(piece in prop::collection::vec(any::<u8>(), 0..200), times in 0_usize..60) {
             let text = piece.repeat(times);
-            let document = Document::new(text.clone());
+            let document = Document::new(&text);
             prop_assert_eq!(document.len(), text.len());
             prop_assert!(document.weight() <= text.len());
             prop_assert_eq!(&document.text()[..], &text[..]);
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn a_text_that_says_the_same_again_and_again_takes_less_room() {
         let text = br#"{"name":"VARIABLE","value":"value"},"#.repeat(40);
-        let document = Document::new(text.clone());
+        let document = Document::new(&text);
         assert!(document.weight() < text.len() / 4, "{} of {}", document.weight(), text.len());
     }
 }

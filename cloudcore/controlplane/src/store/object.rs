@@ -94,7 +94,7 @@ impl Object {
         metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
         let json = serde_json::to_vec(&value).map_err(|_| WriteError::Malformed)?;
         let index = Index::of(collection.as_str(), &value);
-        Ok(Self { revision, written, document: Document::new(json), index })
+        Ok(Self { revision, written, document: Document::new(&json), index })
     }
 
     /// Reads back what [`Object::stamp`] made.
@@ -105,7 +105,7 @@ impl Object {
         json: Vec<u8>,
     ) -> Result<Self, serde_json::Error> {
         let index = Index::read(collection.as_str(), &json)?;
-        Ok(Self { revision, written, document: Document::new(json), index })
+        Ok(Self { revision, written, document: Document::new(&json), index })
     }
 
     /// The document as it goes over the wire.

@@ -16,6 +16,7 @@ mod node;
 mod pod;
 mod policy;
 mod storage;
+mod stored;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -37,6 +38,7 @@ pub(crate) use policy::{
     RUNTIME_CLASS, SCALE, STORAGE_CLASS,
 };
 pub(crate) use storage::{CLAIM, VOLUME};
+pub(crate) use stored::{metadata_text, row_text};
 
 use crate::registry::Resource;
 use crate::schema::Json;
@@ -94,11 +96,13 @@ pub struct Printer {
     columns: &'static [Column],
     cells: fn(&Value, Timestamp) -> Vec<Value>,
     conditions: fn(&Value) -> Option<Value>,
+    /// Paths of all that the cells and conditions are made of, where most of an object is something else; empty: the whole object.
+    reads: &'static [&'static str],
 }
 
 impl Printer {
     const fn new(columns: &'static [Column], cells: fn(&Value, Timestamp) -> Vec<Value>) -> Self {
-        Self { columns, cells, conditions: no_conditions }
+        Self { columns, cells, conditions: no_conditions, reads: &[] }
     }
 }
 
@@ -141,7 +145,7 @@ pub(crate) fn of_scale(scale: &Value, include: IncludeObject, now: Timestamp) ->
 pub(crate) fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells(resource, object, now)));
-    if let Some(conditions) = resource.printer().and_then(|printer| (printer.conditions)(object)) {
+    if let Some(conditions) = conditions(resource, object) {
         row.insert("conditions".to_owned(), conditions);
     }
     if let Some(object) = included(object, include) {
@@ -181,6 +185,10 @@ fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
         Some(kind) => custom::cells(&kind.columns, object, now),
         None => (resource.printer().unwrap_or(&NAME_AND_AGE).cells)(object, now),
     }
+}
+
+fn conditions(resource: &Resource, object: &Value) -> Option<Value> {
+    resource.printer().and_then(|printer| (printer.conditions)(object))
 }
 
 #[cfg(test)]

@@ -22,6 +22,17 @@ pub(crate) const POD: Printer = Printer {
     ],
     cells,
     conditions,
+    reads: &[
+        "metadata.name",
+        "metadata.creationTimestamp",
+        "metadata.deletionTimestamp",
+        "spec.nodeName",
+        "spec.readinessGates",
+        "spec.containers.name",
+        "spec.initContainers.name",
+        "spec.initContainers.restartPolicy",
+        "status",
+    ],
 };
 
 /// What the containers of a pod add up to.

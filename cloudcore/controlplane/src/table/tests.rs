@@ -11,6 +11,11 @@ fn row(group: &str, plural: &str, object: &Value) -> Vec<String> {
     let registry = Registry::new();
     let resource = registry.resolve(group, "v1", plural).unwrap();
     let table = render(&resource, [object], json!({}), IncludeObject::None, true, now());
+    for include in [IncludeObject::None, IncludeObject::Metadata] {
+        let text = row_text(&resource, object.to_string().as_bytes(), include, now()).unwrap();
+        let parsed: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(parsed, super::row(&resource, object, include, now()), "a stored object has the same row");
+    }
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len(), "a cell for every column");
     cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), ToOwned::to_owned)).collect()

@@ -60,5 +60,6 @@ pub(crate) async fn run() -> Result<Vec<Measure>> {
         format!("growth of controlplane.db by {OBJECTS} pods, for each"),
     ));
     measures.push(start::full(&mut stack).await?);
+    measures.extend(start::cost(&mut stack).await?);
     Ok(measures)
 }

@@ -11,6 +11,8 @@ use crate::{Measure, quantile};
 
 const RUNS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a process may look at what it found before it is asked what that cost.
+const QUIET: Duration = Duration::from_secs(30);
 
 pub(super) async fn empty(stack: &mut Stack) -> Result<Measure> {
     let took = median(stack).await?;
@@ -24,6 +26,22 @@ pub(super) async fn full(stack: &mut Stack) -> Result<Measure> {
         took,
         method(&format!("a cluster with {} pods", super::OBJECTS)),
     ))
+}
+
+/// What a start with many objects costs until everything that looks at them has done so.
+pub(super) async fn cost(stack: &mut Stack) -> Result<Vec<Measure>> {
+    stack.cloud.terminate(LIMIT).await?;
+    ready(stack).await?;
+    tokio::time::sleep(QUIET).await;
+    let (resident, busy) = (stack.cloud.resident_bytes()?, stack.cloud.cpu_time()?);
+    let method = |what: &str| {
+        let (seconds, pods) = (QUIET.as_secs(), super::OBJECTS);
+        format!("{what} of cloudcore {seconds} s after its start with {pods} pods that have no node")
+    };
+    Ok(vec![
+        Measure::bytes("plane.rss-restart", resident, method("VmRSS")),
+        Measure::seconds("plane.cpu-restart", busy, method("processor time")),
+    ])
 }
 
 fn method(what: &str) -> String {

@@ -199,7 +199,8 @@ fn render(call: &Call, page: &Page, metadata: Value) -> Response {
     let resource = Arc::clone(&call.target.resource);
     let bytes = move |object: &Object| match representation {
         Representation::Object | Representation::Discovery(_) => show::json(&resource, object),
-        _ => item(object).to_string().into(),
+        Representation::Metadata => show::metadata(&resource, object),
+        Representation::Table => show::table_row(&resource, object, include, now),
     };
     json_bytes(StatusCode::OK, pieces(&list, objects, bytes))
 }

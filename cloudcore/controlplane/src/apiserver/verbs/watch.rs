@@ -247,7 +247,8 @@ impl Out {
             Representation::Object | Representation::Discovery(_) => {
                 put(lines, kind, &show::json(resource, object))
             }
-            _ => self.value(lines, kind, &value(resource, object)),
+            Representation::Metadata => put(lines, kind, &show::metadata(resource, object)),
+            Representation::Table => self.value(lines, kind, &value(resource, object)),
         }
     }
 

@@ -37,7 +37,15 @@ fn on_node(found: Result<Claim, Absent>, check: impl FnOnce(Ingredients<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let address = [192, 0, 2, 1].into();
     let settings = Settings::new("edge1", address, dir.path().join("kubelet"), dir.path().join("logs"));
-    let facts = Facts { node: "edge1".into(), host: address, pod: vec![], cpu_milli: 1, memory: 1 };
+    let facts = Facts {
+        node: "edge1".into(),
+        host: address,
+        pod: vec![],
+        cpu_milli: 1,
+        memory: 1,
+        machine_memory: 1,
+        storage: 1,
+    };
     let mut objects = Objects::default();
     objects.node_labels.insert("kubernetes.io/hostname".into(), "edge1".into());
     objects.claims.insert("db".into(), found);
