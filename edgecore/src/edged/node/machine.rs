@@ -78,7 +78,7 @@ fn huge_pages() -> Vec<HugePages> {
         let name = entry.file_name().into_string().ok()?;
         let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
         let page = kib.checked_mul(1024)?;
-        let number: u64 = line(entry.path()).parse().ok()?;
+        let number: u64 = line(entry.path().join("nr_hugepages")).parse().ok()?;
         Some(HugePages { page, bytes: page.saturating_mul(number) })
     };
     let mut all: Vec<HugePages> = found.filter_map(pages).collect();
