@@ -104,8 +104,12 @@ async fn a_node_with_docker_is_joined_and_a_reset_takes_its_pods_from_the_engine
     // What is not of a pod is not touched.
     let own = listed(&["run", "-d", &format!("--cgroup-parent={}", docker.cgroup_root()), PAUSE])?;
     let edge = Edge::new()?;
-    let pause = format!("modules.edged.podSandboxImage={PAUSE}");
-    let more = ["--runtimetype=docker", "--set", &pause];
+    // The disk of the machine that runs the tests is not their concern.
+    let settings = format!(
+        "modules.edged.podSandboxImage={PAUSE},modules.edged.tailoredKubeletConfig.evictionHard=\
+         {{nodefs.available:0%,nodefs.inodesFree:0%,imagefs.available:0%,imagefs.inodesFree:0%}}"
+    );
+    let more = ["--runtimetype=docker", "--set", &settings];
     let joined = edge.join_on(&stack, &docker.endpoint(), &docker.cgroup_root(), &more).await?;
     said(&joined, 0, &["Install Complete!", "Node edge1 is connected"]);
     let node = stack.node_ready("edge1", Duration::from_secs(60)).await?;
