@@ -50,7 +50,8 @@ pub struct Registry {
 /// What was served at one moment.
 #[derive(Default)]
 pub struct Snapshot {
-    /// Changes with every change of the set; part of ETags and hashes.
+    /// Changes with every change of the set, and is never what another process had: part of ETags, by which clients keep what
+    /// they have read from this address, for hours and over restarts.
     pub generation: u64,
     /// In discovery order: core first, then groups by preference, resources by name.
     pub resources: Vec<Arc<Resource>>,
@@ -97,7 +98,8 @@ impl Registry {
             .filter_map(|descriptor| Resource::built_in(descriptor, &types))
             .map(Arc::new)
             .collect();
-        Self { current: Arc::new(RwLock::new(Arc::new(Snapshot { generation: 1, resources }))), types }
+        let generation = fastrand::u64(..u64::MAX / 2);
+        Self { current: Arc::new(RwLock::new(Arc::new(Snapshot { generation, resources }))), types }
     }
 
     /// What is served now.

@@ -125,3 +125,9 @@ fn every_kind_survives_an_empty_object_in_every_step() {
         }
     }
 }
+
+#[test]
+fn another_process_at_the_same_address_never_serves_what_looks_unchanged() {
+    let tag = || Registry::new().snapshot().generation;
+    assert_ne!(tag(), tag());
+}
