@@ -133,3 +133,58 @@ async fn a_task_outlives_the_agent_and_each_step_is_told_until_it_is_confirmed()
     nothing_left(directory.path()).await;
     edge.stop().await;
 }
+
+/// A file system of its own, gone with its value.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn at(path: std::path::PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(&path)
+            .status();
+        assert!(mount.unwrap().success(), "mount a tmpfs at {}", path.display());
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Sends the task and awaits what the edge says to it.
+async fn given(peer: &mut Peer, task: &Message) -> Outcome {
+    peer.say(&[Item::Message(task.clone())]).await;
+    peer.hear_that(|item| match item {
+        Item::Ack(ack) if ack.of == task.header.id => Some(ack.outcome),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_task_that_finds_no_room_on_the_disk_is_not_taken_until_there_is_room() {
+    let mut cloud = Cloud::start(Service { dialect: Dialect::SkerryV1, ..Service::default() }).await;
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::at(directory.path().join("tasks"));
+    std::fs::write(disk.0.join("filler"), vec![0; 128 << 10]).unwrap_err();
+    let edge = start(&cloud, directory.path()).await;
+    let mut peer = cloud.peer().await;
+    // The second time it is still not on disk.
+    for _ in 0..2 {
+        match given(&mut peer, &task("warm")).await {
+            Outcome::Retry(reason) => assert!(reason.contains("cannot be kept in"), "{reason}"),
+            taken => panic!("{taken:?}"),
+        }
+    }
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    assert_eq!(given(&mut peer, &task("warm")).await, Outcome::Done);
+    let kept = std::fs::read_dir(&disk.0).unwrap().flatten();
+    assert!(kept.into_iter().any(|entry| entry.path().extension().is_some_and(|it| it == "json")));
+    // What was refused had not begun.
+    assert_eq!(action(&step(&mut peer).await), ("Check".into(), true));
+    edge.stop().await;
+}

@@ -68,23 +68,22 @@ impl Handle {
             self.touch();
             return Outcome::Done;
         }
-        if state.tasks.len() >= MOST {
+        if state.tasks.len() >= MOST && !state.tasks.contains_key(&id) {
             return Outcome::Retry(format!("{MOST} tasks are waiting on this node"));
         }
         info!(job, kind = job_type, "a task for this node");
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
         // Two of the same name in one millisecond are two.
         let given = state.tasks.get(&id).map_or(now, |known| now.max(known.given + 1));
-        let mut task = Task::new(id.clone(), kind, spec, given);
-        let saved = disk::save(&self.settings.folder, &task).await;
-        if let Err(error) = &saved {
+        let task = Task::new(id.clone(), kind, spec, given);
+        if let Err(error) = disk::save(&self.settings.folder, &task).await {
             let reason = format!("the task cannot be kept in {}: {error}", self.settings.folder.display());
             warn!(job, "{reason}");
-            task.record(failed(kind.flow().first(), reason));
+            return Outcome::Retry(reason);
         }
         state.tasks.insert(id, task);
         self.touch();
-        saved.map_or_else(|error| Outcome::Retry(error.to_string()), |()| Outcome::Done)
+        Outcome::Done
     }
 
     /// Takes a step's result in, if the task is still the same.
