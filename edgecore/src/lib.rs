@@ -1,9 +1,11 @@
 //! The edge agent: pods, devices and their reports, with or without the cloud.
 
 pub mod devicetwin;
+pub mod dmi;
 pub mod edged;
 pub mod edgehub;
 pub mod eventbus;
+mod folder;
 pub mod local_api;
 pub mod lock;
 pub mod metamanager;

@@ -13,7 +13,7 @@ use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
-use edgecore::{devicetwin, lock, metamanager, taskmanager};
+use edgecore::{devicetwin, dmi, lock, metamanager, taskmanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +74,7 @@ struct Settings {
     pods: edged::config::Settings,
     twins: devicetwin::Settings,
     mqtt: eventbus::Settings,
+    mappers: dmi::Settings,
     jobs: taskmanager::Settings,
     local_api: SocketAddr,
 }
@@ -93,6 +94,11 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         node: NodeSettings::new(&config.modules.edged, address)?,
         pods: edged::config::Settings::from_config(&config, address)?,
         twins: devicetwin::Settings::beside(&config.database.data_source, config.node_name()),
+        mappers: dmi::Settings::new(
+            &config.dmi_directory(),
+            &config.database.data_source,
+            config.node_name(),
+        ),
         jobs: taskmanager::Settings::beside(&config.database.data_source, config.node_name()),
         mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
         local_api: SocketAddr::new(kubelet.address, kubelet.read_only_port),
@@ -137,6 +143,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let node_tasks = TaskSet::new("node");
     let twin_tasks = TaskSet::new("devicetwin");
     let mqtt_tasks = TaskSet::new("eventbus");
+    let mapper_tasks = TaskSet::new("dmi");
     let job_tasks = TaskSet::new("taskmanager");
 
     let (hub, link) = edgehub::channel();
@@ -165,6 +172,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         let twins =
             devicetwin::open(settings.twins, Some(store.clone()), connection, voice, &twin_tasks).await?;
         outboxes.push(Arc::new(twins.clone()));
+        dmi::start(settings.mappers, store.clone(), twins.clone(), &mapper_tasks).await;
         if config.modules.event_bus.enable {
             // A taken port must not cost the node its pods.
             if let Err(reason) = bus.start(twins, &mqtt_tasks).await {
@@ -181,7 +189,9 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
-    for tasks in [mqtt_tasks, job_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks] {
+    for tasks in
+        [mapper_tasks, mqtt_tasks, job_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks]
+    {
         let report = tasks.shutdown(GRACE).await;
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");

@@ -5,15 +5,14 @@
 mod support;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use edgecore::edgehub::Outbox;
 use proto::message::Operation;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
-use support::{Client, Edge, device, free_port};
+use support::{Agent, Client, Edge, device, free_port};
 use tokio::time::{Instant, timeout};
 
 const UPDATE: &str = "$hw/events/device/default/sensor1/twin/update";
@@ -237,41 +236,6 @@ async fn an_idle_store_is_not_written() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(state(), before);
     edge.stop().await;
-}
-
-/// The real program without pods and cloud; killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(directory: &Path, port: u16) -> Self {
-        let config = json!({
-            "apiVersion": "edgecore.config.kubeedge.io/v1alpha2", "kind": "EdgeCore",
-            "database": {"dataSource": directory.join("edgecore.db")},
-            "modules": {
-                "edged": {"enable": false, "hostnameOverride": support::NODE, "tailoredKubeletConfig": {"readOnlyPort": 0}},
-                "edgeHub": {"enable": false},
-                "eventBus": {"mqttMode": 0, "mqttServerInternal": format!("tcp://127.0.0.1:{port}")},
-            },
-        });
-        let path = directory.join("edgecore.yaml");
-        std::fs::write(&path, config.to_string()).unwrap();
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(directory.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edgecore"));
-        command.arg("--config").arg(&path).stdout(Stdio::null()).stderr(log);
-        Self(command.spawn().unwrap())
-    }
-
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test]

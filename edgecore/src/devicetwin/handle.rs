@@ -8,16 +8,26 @@ use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::Resource;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::engine::{Ahead, DeviceId, Request, Row};
+use super::engine::{Ahead, DeviceId, Reason, Request, Row};
 use crate::edgehub::{Outbox, OutboxError, Report, RowKey};
 
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Answered, and whatever it changed is on disk: it may be acknowledged.
     Done,
+    /// Answered with why it is refused. Nothing changed, and it may be acknowledged: it will never be taken.
+    Refused(Reason),
     /// It is not on disk: it must not be acknowledged. The sensor has been told why.
     NotStored,
+}
+
+impl Verdict {
+    /// Whether the request may be acknowledged.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !matches!(self, Self::NotStored)
+    }
 }
 
 /// What the worker is asked to do.

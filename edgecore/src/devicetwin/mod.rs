@@ -1,12 +1,12 @@
 //! Devices and their twins: what sensors report is validated, on disk and answered here, with or without the cloud.
 //!
 //! Owns: devicetwin.db and the engine over it. May call: metamanager, for Device and DeviceModel objects, and a
-//! [`Voice`] (eventbus) to speak. Called by: eventbus with requests; edgehub, which pulls reports through the
-//! [`Outbox`](crate::edgehub::Outbox) that [`Handle`] is. Mappers (DMI) will be a second caller of [`Handle::submit`].
+//! [`Voice`] (eventbus) to speak. Called by: eventbus and dmi with requests; edgehub, which pulls reports through the
+//! [`Outbox`](crate::edgehub::Outbox) that [`Handle`] is.
 
 pub mod engine;
 mod handle;
-mod objects;
+pub(crate) mod objects;
 mod store;
 mod worker;
 

@@ -40,7 +40,8 @@ pub(super) fn read(devices: &[StoredObject], models: &[StoredObject], node: &str
     Objects(devices.iter().filter_map(read).collect())
 }
 
-fn parse<T: DeserializeOwned>(stored: &StoredObject) -> Option<T> {
+/// The object, or a word in the log about why it cannot be read.
+pub(crate) fn parse<T: DeserializeOwned>(stored: &StoredObject) -> Option<T> {
     // Owned: the object's tree is what serde reads from.
     match serde_json::from_value(stored.object.clone()) {
         Ok(object) => Some(object),

@@ -125,13 +125,13 @@ impl Worker {
         let turns: Vec<Turn> = requests.iter().map(|request| self.engine.handle(request, now)).collect();
         if !turns.iter().any(|turn| turn.durable) {
             self.say(&turns);
-            return vec![Verdict::Done; turns.len()];
+            return turns.into_iter().map(settled).collect();
         }
         match self.persist().await {
             Ok(()) => {
                 self.say(&turns);
                 self.changed.send_modify(|changed| *changed += 1);
-                vec![Verdict::Done; turns.len()]
+                turns.into_iter().map(settled).collect()
             }
             Err(reason) => {
                 warn!("nothing was stored: {reason}");
@@ -151,10 +151,11 @@ impl Worker {
                 let notice = turn.on_failure.take().map(|unstored| unstored.notice(why, now));
                 turn.notices = notice.into_iter().collect();
                 verdicts.push(Verdict::NotStored);
+                self.say(&[turn]);
             } else {
-                verdicts.push(Verdict::Done);
+                self.say(std::slice::from_ref(&turn));
+                verdicts.push(settled(turn));
             }
-            self.say(&[turn]);
         }
         self.engine.roll_back();
         verdicts
@@ -237,6 +238,11 @@ impl Worker {
     }
 }
 
+/// The verdict on a step that is as it should be on disk.
+fn settled(turn: Turn) -> Verdict {
+    turn.refused.map_or(Verdict::Done, Verdict::Refused)
+}
+
 /// Changes of a kind of object; for ever silent without a store of objects.
 struct Changes(Option<watch::Receiver<u64>>);
 
@@ -254,6 +260,8 @@ impl Changes {
 
 async fn until(at: Option<Instant>) {
     match at {
+        // A timer of now is a millisecond late: a device that just came would be unknown to who reports it.
+        Some(at) if at <= Instant::now() => {}
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }

@@ -24,5 +24,5 @@ impl Sink for Twins {
 
 /// Whether a message may be acknowledged.
 pub(super) async fn may_acknowledge(verdict: oneshot::Receiver<Verdict>) -> bool {
-    verdict.await.is_ok_and(|verdict| verdict == Verdict::Done)
+    verdict.await.is_ok_and(|verdict| verdict.is_settled())
 }

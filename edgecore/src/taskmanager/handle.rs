@@ -12,9 +12,10 @@ use proto::session::Outcome;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use super::Settings;
 use super::task::{Task, TaskId};
-use super::{Settings, disk};
 use crate::edgehub::{Outbox, OutboxError, Report, RowKey};
+use crate::folder::Folder;
 
 /// Tasks at a time; the cloud is told to come again with more.
 const MOST: usize = 256;
@@ -23,6 +24,7 @@ const MOST: usize = 256;
 #[derive(Clone)]
 pub struct Handle {
     pub(super) settings: Arc<Settings>,
+    pub(super) folder: Folder,
     pub(super) state: Arc<Mutex<State>>,
     /// Counts up whenever a task or a report came or went.
     pub(super) changed: watch::Sender<u64>,
@@ -76,8 +78,8 @@ impl Handle {
         // Two of the same name in one millisecond are two.
         let given = state.tasks.get(&id).map_or(now, |known| now.max(known.given + 1));
         let task = Task::new(id.clone(), kind, spec, given);
-        if let Err(error) = disk::save(&self.settings.folder, &task).await {
-            let reason = format!("the task cannot be kept in {}: {error}", self.settings.folder.display());
+        if let Err(error) = self.folder.save(&row(&task.id).0, &task).await {
+            let reason = format!("the task cannot be kept in {}: {error}", self.folder.path().display());
             warn!(job, "{reason}");
             return Outcome::Retry(reason);
         }
@@ -92,7 +94,7 @@ impl Handle {
         let Some(task) = state.tasks.get_mut(id).filter(|task| task.given == given) else { return };
         task.record(report);
         // A result that is not on disk is found again by doing the step again.
-        if let Err(error) = disk::save(&self.settings.folder, task).await {
+        if let Err(error) = self.folder.save(&row(id).0, task).await {
             warn!(job = id.job, "a task's result cannot be stored: {error}");
         }
         self.touch();
@@ -113,7 +115,7 @@ impl Handle {
 
     async fn forget(&self, state: &mut State, id: &TaskId) {
         state.tasks.remove(id);
-        if let Err(error) = disk::remove(&self.settings.folder, id).await {
+        if let Err(error) = self.folder.remove(&row(id).0).await {
             warn!(job = id.job, "a finished task cannot be removed: {error}");
         }
     }

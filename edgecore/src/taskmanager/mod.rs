@@ -5,7 +5,6 @@
 //! link's state. Called by: edgehub, which hands it tasks and takes its reports as an [`crate::edgehub::Outbox`].
 
 mod check;
-mod disk;
 mod handle;
 mod prepull;
 mod runner;
@@ -19,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::edged::images::Puller;
 use crate::edgehub::Connection;
+use crate::folder::Folder;
 use crate::metamanager;
 use handle::State;
 
@@ -56,9 +56,11 @@ impl Settings {
 
 /// Reads the tasks that were not finished, and goes on with them on `tasks`.
 pub async fn open(settings: Settings, tools: Tools, tasks: &TaskSet) -> Handle {
-    let known = disk::load(settings.folder.clone()).await;
+    let folder = Folder::new(&settings.folder);
+    let known = folder.load().await;
     let handle = Handle {
         settings: Arc::new(settings),
+        folder,
         state: Arc::new(Mutex::new(State::new(known))),
         changed: watch::Sender::new(0),
     };

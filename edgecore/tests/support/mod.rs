@@ -1,4 +1,4 @@
-//! A node without a cloud: metamanager, devicetwin and eventbus on a temporary directory and a free port.
+//! A node without a cloud: metamanager, devicetwin, eventbus and dmi on a temporary directory and a free port.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use edgecore::devicetwin::{self, Settings};
+use edgecore::dmi;
 use edgecore::edgehub;
 use edgecore::eventbus::{self, EventBus, Publisher};
 use edgecore::metamanager;
@@ -26,7 +27,7 @@ pub struct Edge {
     pub twins: devicetwin::Handle,
     pub publisher: Publisher,
     pub port: u16,
-    tasks: [TaskSet; 3],
+    tasks: [TaskSet; 4],
     _link: edgehub::Link,
 }
 
@@ -42,7 +43,7 @@ impl Edge {
     }
 
     pub async fn with(directory: &Path, config: &config::EventBus, port: u16) -> Self {
-        let tasks = ["metamanager", "devicetwin", "eventbus"].map(TaskSet::new);
+        let tasks = ["metamanager", "devicetwin", "eventbus", "dmi"].map(TaskSet::new);
         let (hub, link) = edgehub::channel();
         let path = directory.join("edgecore.db");
         let objects =
@@ -53,6 +54,8 @@ impl Edge {
         let settings = Settings::beside(&path, NODE);
         let twins = devicetwin::open(settings, Some(objects.clone()), None, voice, &tasks[1]).await.unwrap();
         bus.start(twins.clone(), &tasks[2]).await.unwrap();
+        dmi::start(dmi::Settings::new(directory, &path, NODE), objects.clone(), twins.clone(), &tasks[3])
+            .await;
         Self { objects, twins, publisher, port, tasks, _link: link }
     }
 
@@ -226,4 +229,40 @@ impl Drop for Mosquitto {
 /// `mosquitto_pub` or `mosquitto_sub` with these arguments against `port`.
 pub fn mosquitto(program: &str, port: u16, arguments: &[&str]) -> std::process::Output {
     Command::new(program).args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments).output().unwrap()
+}
+
+/// The real program without pods and cloud; killed when dropped.
+pub struct Agent(std::process::Child);
+
+impl Agent {
+    pub fn start(directory: &Path, port: u16) -> Self {
+        let config = json!({
+            "apiVersion": "edgecore.config.kubeedge.io/v1alpha2", "kind": "EdgeCore",
+            "database": {"dataSource": directory.join("edgecore.db")},
+            "modules": {
+                "edged": {"enable": false, "hostnameOverride": NODE, "tailoredKubeletConfig": {"readOnlyPort": 0}},
+                "edgeHub": {"enable": false},
+                "eventBus": {"mqttMode": 0, "mqttServerInternal": format!("tcp://127.0.0.1:{port}")},
+                "deviceTwin": {"dmiSockPath": directory},
+            },
+        });
+        let path = directory.join("edgecore.yaml");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(directory.join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgecore"));
+        command.arg("--config").arg(&path).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().unwrap())
+    }
+
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -367,7 +367,7 @@ fn poll_receiver(
     verdict: &mut oneshot::Receiver<Verdict>,
     context: &mut std::task::Context<'_>,
 ) -> Poll<bool> {
-    std::pin::Pin::new(verdict).poll(context).map(|verdict| verdict == Ok(Verdict::Done))
+    std::pin::Pin::new(verdict).poll(context).map(|verdict| verdict.is_ok_and(|verdict| verdict.is_settled()))
 }
 
 async fn until(at: Option<Instant>) {

@@ -80,7 +80,7 @@ impl Default for Limits {
 pub enum Outcome {
     /// Not for us, or nothing to wait for: acknowledge.
     Settled,
-    /// To be acknowledged when it is [`Verdict::Done`]. Anything else, or nothing: not stored.
+    /// To be acknowledged when it [is settled](Verdict::is_settled). Anything else, or nothing: not stored.
     Waiting(oneshot::Receiver<Verdict>),
 }
 

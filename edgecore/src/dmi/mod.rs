@@ -1,0 +1,69 @@
+//! Mappers: programs that speak a device's protocol, and tell its values over the device mapper interface (DMI).
+//!
+//! Owns: the socket that mappers register at, the folder `mappers` beside edgecore.db with a file for each of them, and
+//! what each was told about its devices. A mapper is told what changed until it has taken it, through restarts of either
+//! side. May call: metamanager for Device and DeviceModel objects, devicetwin with reports, mappers on their own sockets.
+//! Called by: mappers.
+//!
+//! As with KubeEdge, a protocol has one mapper on a node: the last that registered.
+
+mod calls;
+mod catalog;
+mod keeper;
+mod plan;
+mod push;
+mod registry;
+mod report;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tasks::{Restart, TaskSet};
+
+use crate::folder::Folder;
+use crate::{devicetwin, metamanager};
+use registry::Registry;
+
+/// Where mappers come to, and where they are remembered.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The socket that mappers register at.
+    pub socket: PathBuf,
+    /// The folder of the mappers.
+    pub folder: PathBuf,
+    /// The name of this node.
+    pub node: String,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// `dmi.sock` in the directory, and the folder beside the database.
+    #[must_use]
+    pub fn new(directory: &Path, database: &Path, node: impl Into<String>) -> Self {
+        Self {
+            socket: directory.join("dmi.sock"),
+            folder: database.with_file_name("mappers"),
+            node: node.into(),
+        }
+    }
+}
+
+/// Serves mappers on `tasks`. A socket that cannot be made is tried again.
+pub async fn start(
+    settings: Settings,
+    objects: metamanager::Handle,
+    twins: devicetwin::Handle,
+    tasks: &TaskSet,
+) {
+    let registry = Arc::new(Registry::open(Folder::new(&settings.folder)).await);
+    let catalog = catalog::Source { objects, node: settings.node };
+    let service = server::Manager { registry: Arc::clone(&registry), catalog: catalog.clone(), twins };
+    tasks.spawn("mappers", Restart::on_failure(), move |token| {
+        keeper::run(Arc::clone(&registry), catalog.clone(), token)
+    });
+    tasks.spawn("socket", Restart::on_failure(), move |token| {
+        server::serve(settings.socket.clone(), service.clone(), token)
+    });
+}
