@@ -1,12 +1,13 @@
 //! Events, as `kubectl describe` lists them: counted when they repeat, and never in the way of the work that they tell of.
 //!
 //! A reconciliation hands an event to a bounded queue and goes on; one task writes. Source of the rules: Kubernetes v1.36
-//! `client-go/tools/record`: the same event again raises `count`, similar ones are combined, and an object may have 25 at once and one more every 5 minutes.
+//! `client-go/tools/record` and `tools/events`: the same event again raises `count`, similar ones are combined, a series is written twice
+//! and then now and again, and an object may have 25 at once and one more every 5 minutes.
 
+mod memory;
 mod series;
 mod similar;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -21,16 +22,11 @@ use tasks::{Restart, TaskSet};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use memory::{Memory, Step, Written};
 use series::Act;
-use similar::Similar;
 
 /// Events that wait to be written; more are dropped and counted.
 const WAITING: usize = 1000;
-/// Events whose repetitions are recognised (client-go: 4096).
-const REMEMBERED: usize = 4096;
-/// How many events one object may have at once, and after how many seconds it may have one more.
-const BURST: f64 = 25.0;
-const REFILL: f64 = 300.0;
 
 /// Starts here, and makes the recorders.
 #[derive(Clone)]
@@ -61,6 +57,8 @@ struct Note {
     message: String,
     /// Whether the message stands for similar ones as well.
     combined: bool,
+    /// Whether it is written already, by the process before this one.
+    written: bool,
     at: Timestamp,
 }
 
@@ -70,36 +68,6 @@ pub(crate) struct Reporter {
     component: &'static str,
     instance: Arc<str>,
     queue: mpsc::Sender<Note>,
-}
-
-/// What makes two events the same.
-#[derive(Clone, Eq, Hash, PartialEq)]
-struct Sameness {
-    component: &'static str,
-    uid: Option<String>,
-    object: (Option<String>, Option<String>, Option<String>),
-    severity: Severity,
-    reason: &'static str,
-    /// None where messages are combined.
-    message: Option<String>,
-}
-
-struct Written {
-    name: String,
-    count: i32,
-}
-
-/// A bucket of the rate limit: what is left, and when that was.
-struct Allowance {
-    left: f64,
-    at: Timestamp,
-}
-
-#[derive(Default)]
-struct Memory {
-    similar: Similar,
-    written: HashMap<Sameness, Written>,
-    allowances: HashMap<(&'static str, Option<String>), Allowance>,
 }
 
 // === impl Events ===
@@ -162,6 +130,7 @@ impl Recorder {
             reason,
             message,
             combined: false,
+            written: false,
             at: Timestamp::now(),
         };
         hand_over(&self.queue, note);
@@ -180,7 +149,7 @@ impl Reporter {
         reason: &'static str,
         message: String,
     ) {
-        self.report(about, related, Severity::Normal, action, reason, message);
+        self.report(self.note((about, related), Severity::Normal, action, reason, message));
     }
 
     /// `action` failed in a way that a person may have to look at.
@@ -191,24 +160,45 @@ impl Reporter {
         reason: &'static str,
         message: String,
     ) {
-        self.report(about, None, Severity::Warning, action, reason, message);
+        self.report(self.note((about, None), Severity::Warning, action, reason, message));
     }
 
-    fn report(
+    /// The same of which the process before this one has told already: from here on it is only counted.
+    pub(crate) fn warned(
         &self,
         about: ObjectReference,
-        related: Option<ObjectReference>,
-        severity: Severity,
         action: &'static str,
         reason: &'static str,
         message: String,
     ) {
-        let act = Some(Act { action, instance: Arc::clone(&self.instance), related });
-        let component = self.component;
-        hand_over(
-            &self.queue,
-            Note { component, act, about, severity, reason, message, combined: false, at: Timestamp::now() },
-        );
+        let note = self.note((about, None), Severity::Warning, action, reason, message);
+        // Without a place in the queue it is told once more later.
+        let _ = self.queue.try_send(Note { written: true, ..note });
+    }
+
+    fn report(&self, note: Note) {
+        hand_over(&self.queue, note);
+    }
+
+    fn note(
+        &self,
+        (about, related): (ObjectReference, Option<ObjectReference>),
+        severity: Severity,
+        action: &'static str,
+        reason: &'static str,
+        message: String,
+    ) -> Note {
+        Note {
+            component: self.component,
+            act: Some(Act { action, instance: Arc::clone(&self.instance), related }),
+            about,
+            severity,
+            reason,
+            message,
+            combined: false,
+            written: false,
+            at: Timestamp::now(),
+        }
     }
 }
 
@@ -219,42 +209,9 @@ fn hand_over(queue: &mpsc::Sender<Note>, note: Note) {
     }
 }
 
-// === impl Memory ===
-
-impl Memory {
-    fn allows(&mut self, note: &Note) -> bool {
-        if self.allowances.len() >= REMEMBERED {
-            self.allowances.retain(|_, allowance| (note.at.as_second() - allowance.at.as_second()) < 300);
-            if self.allowances.len() >= REMEMBERED {
-                self.allowances.clear();
-            }
-        }
-        let key = (note.component, note.about.uid.clone());
-        let allowance = self.allowances.entry(key).or_insert(Allowance { left: BURST, at: note.at });
-        let passed = note.at.duration_since(allowance.at).as_secs_f64().max(0.0);
-        allowance.left = (allowance.left + passed / REFILL).min(BURST);
-        allowance.at = note.at;
-        let allowed = allowance.left >= 1.0;
-        if allowed {
-            allowance.left -= 1.0;
-        }
-        allowed
-    }
-}
+// === impl Note ===
 
 impl Note {
-    fn sameness(&self) -> Sameness {
-        let about = &self.about;
-        Sameness {
-            component: self.component,
-            uid: about.uid.clone(),
-            object: (about.kind.clone(), about.namespace.clone(), about.name.clone()),
-            severity: self.severity,
-            reason: self.reason,
-            message: (!self.combined).then(|| self.message.clone()),
-        }
-    }
-
     fn namespace(&self) -> &str {
         // Events about cluster-scoped objects have to be somewhere.
         self.about.namespace.as_deref().unwrap_or("default")
@@ -267,22 +224,27 @@ impl Note {
         }
     }
 
+    /// The name of the event about this object that was first told then.
+    fn name(&self, first: Timestamp) -> String {
+        let name = self.about.name.as_deref().unwrap_or_default();
+        format!("{name}.{:016x}", first.as_nanosecond())
+    }
+
     fn metadata(&self) -> ObjectMeta {
-        let name = self.about.name.clone().unwrap_or_default();
         ObjectMeta {
-            name: Some(format!("{name}.{:016x}", self.at.as_nanosecond())),
+            name: Some(self.name(self.at)),
             namespace: Some(self.namespace().to_owned()),
             ..ObjectMeta::default()
         }
     }
 
-    fn event(self) -> Event {
+    fn event(&self) -> Event {
         let (metadata, kind, at) = (self.metadata(), self.kind(), Time(self.at));
         Event {
             metadata,
-            involved_object: self.about,
+            involved_object: self.about.clone(),
             reason: Some(self.reason.to_owned()),
-            message: Some(self.message),
+            message: Some(self.message.clone()),
             type_: Some(kind.to_owned()),
             source: Some(EventSource { component: Some(self.component.to_owned()), host: None }),
             reporting_component: Some(self.component.to_owned()),
@@ -308,7 +270,7 @@ async fn write(
         };
         let Some(mut note) = note else { return Ok(()) };
         memory.similar.combine(&mut note);
-        if !memory.allows(&note) {
+        if !note.written && !memory.allows(&note) {
             tracing::debug!(
                 component = note.component,
                 reason = note.reason,
@@ -324,57 +286,48 @@ async fn write(
 }
 
 async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(), kube::Error> {
-    let sameness = note.sameness();
-    if let Some(written) = memory.written.get_mut(&sameness) {
-        written.count += 1;
-        match repeat(client, &note, written).await {
+    match memory.step(&note) {
+        Step::Nothing => return Ok(()),
+        Step::Create => {}
+        Step::Repeat(written) => match repeat(client, &note, written).await {
             // Events expire; then it is told anew.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             result => return result,
-        }
+        },
     }
-    if memory.written.len() >= REMEMBERED {
-        memory.written.clear();
+    let created = create(client, &note).await;
+    if created.is_ok() {
+        memory.created(&note);
     }
-    match create(client, note).await {
-        Ok(name) => {
-            memory.written.insert(sameness, Written { name, count: 1 });
-            Ok(())
-        }
+    match created {
         // A namespace that goes takes no more events.
         Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
-        Err(error) => Err(error),
+        result => result,
     }
 }
 
-async fn repeat(client: &Client, note: &Note, written: &Written) -> Result<(), kube::Error> {
-    let (name, params, namespace) = (&written.name, PatchParams::default(), note.namespace());
+async fn repeat(client: &Client, note: &Note, written: Written) -> Result<(), kube::Error> {
+    let (name, params, namespace) = (note.name(written.first), PatchParams::default(), note.namespace());
     if note.act.is_some() {
         let api = Api::<SeriesEvent>::namespaced(client.clone(), namespace);
-        return api
-            .patch(name, &params, &Patch::Merge(series::again(written.count, note.at)))
-            .await
-            .map(drop);
+        let patch = Patch::Merge(series::again(written.count, note.at));
+        return api.patch(&name, &params, &patch).await.map(drop);
     }
     let api = Api::<Event>::namespaced(client.clone(), namespace);
     let patch = json!({"count": written.count, "lastTimestamp": Time(note.at), "message": note.message});
-    api.patch(name, &params, &Patch::Merge(patch)).await.map(drop)
+    api.patch(&name, &params, &Patch::Merge(patch)).await.map(drop)
 }
 
-/// Gives the event's name.
-async fn create(client: &Client, mut note: Note) -> Result<String, kube::Error> {
-    let (namespace, metadata) = (note.namespace().to_owned(), note.metadata());
-    let name = metadata.name.clone().unwrap_or_default();
-    if let Some(act) = note.act.take() {
-        let api = Api::<SeriesEvent>::namespaced(client.clone(), &namespace);
-        let said = (note.kind(), note.reason, note.message);
-        let event = series::event(metadata, (note.component, act), note.about, said, note.at);
-        api.create(&PostParams::default(), &event).await?;
-    } else {
-        let api = Api::<Event>::namespaced(client.clone(), &namespace);
-        api.create(&PostParams::default(), &note.event()).await?;
+async fn create(client: &Client, note: &Note) -> Result<(), kube::Error> {
+    let (namespace, metadata) = (note.namespace(), note.metadata());
+    if let Some(act) = note.act.clone() {
+        let api = Api::<SeriesEvent>::namespaced(client.clone(), namespace);
+        let said = (note.kind(), note.reason, note.message.clone());
+        let event = series::event(metadata, (note.component, act), note.about.clone(), said, note.at);
+        return api.create(&PostParams::default(), &event).await.map(drop);
     }
-    Ok(name)
+    let api = Api::<Event>::namespaced(client.clone(), namespace);
+    api.create(&PostParams::default(), &note.event()).await.map(drop)
 }
 
 #[cfg(test)]
@@ -390,17 +343,8 @@ mod tests {
             reason: "Tested",
             message: String::new(),
             combined: false,
+            written: false,
             at: Timestamp::from_second(second).unwrap(),
         }
-    }
-
-    #[test]
-    fn an_object_that_shouts_is_heard_25_times_and_then_every_5_minutes() {
-        let mut memory = Memory::default();
-        assert_eq!((0..100).filter(|_| memory.allows(&note("loud", 0))).count(), 25);
-        assert!(memory.allows(&note("quiet", 0)));
-        assert!(!memory.allows(&note("loud", 299)));
-        assert!(memory.allows(&note("loud", 301)));
-        assert!(!memory.allows(&note("loud", 302)));
     }
 }

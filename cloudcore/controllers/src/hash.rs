@@ -26,12 +26,16 @@ pub(crate) fn canonical(document: &Value) -> Value {
 pub(crate) fn short(document: &Value, collisions: i32) -> String {
     let text = canonical(document).to_string();
     let extra = if collisions > 0 { collisions.to_le_bytes().to_vec() } else { Vec::new() };
-    // FNV-1a with 32 bits.
-    let hash = text
+    fnv32(text.bytes().chain(extra))
+        .to_string()
         .bytes()
-        .chain(extra)
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
+        .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))
+        .collect()
+}
+
+/// FNV-1a with 32 bits.
+pub(crate) fn fnv32(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

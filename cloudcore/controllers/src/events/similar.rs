@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Note, REMEMBERED, Severity};
+use super::memory::REMEMBERED;
+use super::{Note, Severity};
 
 /// From so many different messages on they are combined (client-go: `defaultAggregateMaxEvents`).
 const DIFFERENT: usize = 10;

@@ -1,7 +1,8 @@
 //! Pods that wait for a node: which comes next, and when one that found none is tried again. The clock is handed in.
 //!
 //! Source: Kubernetes v1.36 `pkg/scheduler/backend/queue`: by priority and then age; after a failure a pause of 1 s that doubles up
-//! to 10 s; who found no node waits until something changes that may help, or 5 minutes.
+//! to 10 s; who found no node waits until something changes that may help, or 5 minutes; there they are looked at every 30 s, here
+//! each has its moment within them, so that thousands that began to wait together are not tried together.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a pod waits at most for a change that may help.
 const FORGOTTEN: Duration = Duration::from_secs(300);
+/// And up to this long beyond, each pod by its uid.
+const SPREAD: Duration = Duration::from_secs(30);
 
 /// Bounded by the number of pods without a node.
 #[derive(Default)]
@@ -131,7 +134,7 @@ impl Queue {
 
     /// The pod found no node.
     pub(crate) fn park(&mut self, uid: &str, needs: Needs, now: Instant) {
-        let until = now + FORGOTTEN;
+        let until = now + FORGOTTEN + moment(uid);
         self.schedule(uid, until, State::Parked(until, needs));
         if self.waiting.contains_key(uid) {
             self.parked.insert(uid.to_owned());
@@ -206,6 +209,11 @@ impl Queue {
 
 fn rank(pod: &Pending) -> Rank {
     (Reverse(pod.footprint.priority), pod.footprint.since, pod.uid().to_owned())
+}
+
+/// Where within [`SPREAD`] a pod has its place; always the same.
+fn moment(uid: &str) -> Duration {
+    SPREAD.mul_f64(f64::from(crate::hash::fnv32(uid.bytes())) / f64::from(u32::MAX))
 }
 
 fn pause(attempts: u32) -> Duration {

@@ -171,11 +171,12 @@ impl Worker {
         let message = message(&diagnosis, self.snapshot.len());
         let identity = &pending.footprint.identity;
         tracing::debug!(namespace = identity.namespace, pod = identity.name, message, "no node for a pod");
+        let (about, action, reason) = (pod.object_ref(&()), "Scheduling", "FailedScheduling");
         // The first attempt after a start often comes to what the one before it had said of every pod.
-        let is_news = !self.queue.is_first(&identity.uid) || !api::says(pod, UNSCHEDULABLE, &message);
-        if is_news {
-            let about = pod.object_ref(&());
-            self.reporter.warning(about, "Scheduling", "FailedScheduling", message.clone());
+        if self.queue.is_first(&identity.uid) && api::says(pod, UNSCHEDULABLE, &message) {
+            self.reporter.warned(about, action, reason, message.clone());
+        } else {
+            self.reporter.warning(about, action, reason, message.clone());
         }
         self.queue.park(&identity.uid, Needs::of(&diagnosis), Instant::now());
         let waiting = diagnosis.preemption == Preemption::Waiting;

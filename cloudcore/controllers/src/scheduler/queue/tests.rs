@@ -51,10 +51,10 @@ fn who_found_no_node_waits_for_help_and_is_not_forgotten() {
     queue.put(pod("p", 0, 1), now);
     assert!(queue.pop(now).is_some());
     queue.park("p", ANY, now);
-    assert_eq!(queue.due(now), Some(now + FORGOTTEN));
+    assert_eq!(queue.due(now), Some(now + FORGOTTEN + moment("p")));
 
     queue.wake(now, |_, _| false);
-    assert_eq!(queue.due(now), Some(now + FORGOTTEN));
+    assert_eq!(queue.due(now), Some(now + FORGOTTEN + moment("p")));
     queue.wake(now, |_, _| true);
     assert_eq!(queue.due(now), Some(now + FIRST_PAUSE), "not before its pause is over");
 
@@ -65,7 +65,7 @@ fn who_found_no_node_waits_for_help_and_is_not_forgotten() {
     queue.wake(rested, |_, _| true);
     assert_eq!(next(&mut queue, rested).as_deref(), Some("p"));
     queue.park("p", ANY, rested);
-    assert_eq!(next(&mut queue, rested + FORGOTTEN).as_deref(), Some("p"));
+    assert_eq!(next(&mut queue, rested + FORGOTTEN + SPREAD).as_deref(), Some("p"));
 }
 
 #[test]
@@ -78,6 +78,36 @@ fn a_change_of_the_pod_itself_is_tried_and_one_that_matters_not_is_not() {
     assert!(queue.pop(now + LONGEST_PAUSE).is_none());
     queue.put(changed("p", 0, 1, 2), now + LONGEST_PAUSE);
     assert!(queue.pop(now + LONGEST_PAUSE).is_some());
+}
+
+#[test]
+fn thousands_that_nothing_helped_are_not_tried_together() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    for _ in 0..5000 {
+        let name = uuid();
+        queue.put(pod(&name, 0, 1), now);
+        assert!(queue.pop(now).is_some());
+        queue.park(&name, ANY, now);
+    }
+    let end = now + FORGOTTEN;
+    assert!(queue.pop(end - Duration::from_millis(1)).is_none(), "not before 5 minutes");
+    for second in 1..=30 {
+        let tried = std::iter::from_fn(|| next(&mut queue, end + Duration::from_secs(second))).count();
+        assert!((80..300).contains(&tried), "{tried} in second {second}");
+    }
+    assert!(queue.due(end).is_none());
+}
+
+fn uuid() -> String {
+    let (high, low) = (fastrand::u64(..), fastrand::u64(..));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 proptest::proptest! {
@@ -104,7 +134,7 @@ proptest::proptest! {
                     _ => { queue.wake(now, |pod, _| pod.uid() == name); now += Duration::from_secs(seconds); }
                 }
             }
-            let end = now + FORGOTTEN;
+            let end = now + FORGOTTEN + SPREAD;
             let left: BTreeSet<_> = std::iter::from_fn(|| next(&mut queue, end)).collect();
             assert_eq!(left, waiting);
             assert!(queue.due(end).is_none());
