@@ -1,0 +1,146 @@
+//! Our mappers between real devices and the cloud: a Modbus server of another make, a sensor with JSON of its own shape.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Daemon, EdgeOptions, Sensor, Stack, StackOptions, binary, device, eventually, free_ports};
+use kube::{Api, api::DynamicObject};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const BOILER: &str = include_str!("../../../deploy/samples/modbus-boiler.yaml");
+const ROOM: &str = include_str!("../../../deploy/samples/mqtt-room.yaml");
+
+/// A boiler by pymodbus.
+fn boiler(stack: &Stack, port: u16) -> Result<Daemon> {
+    let python = std::env::var("CLIENT_PYTHON").context("tests/run.sh says where the Python clients are")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/boiler.py");
+    let log = stack.dir().join("boiler.log");
+    Daemon::start("boiler", Path::new(&python), &[&script.to_string_lossy(), &port.to_string()], &log)
+}
+
+fn mapper(stack: &Stack, program: &str) -> Result<Daemon> {
+    let socket = stack.dir().join("edge/dmi.sock");
+    let log = stack.dir().join(format!("{program}.log"));
+    Daemon::start(program, &binary(program)?, &["--edgecore-socket", &socket.to_string_lossy()], &log)
+}
+
+async fn shows(stack: &Stack, name: &str, property: &str, value: &str) -> Result<()> {
+    let statuses: Api<DynamicObject> =
+        Api::namespaced_with(stack.client(), "default", &device::status_resource());
+    eventually(&format!("the cloud shows {property} {value}"), LIMIT, || async {
+        let status = statuses.get(name).await.map_err(|error| error.to_string())?;
+        let shown = device::reported(&status, property);
+        if shown.as_deref() == Some(value) { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await
+}
+
+async fn state_is(stack: &Stack, name: &str, wanted: &str) -> Result<()> {
+    let statuses: Api<DynamicObject> =
+        Api::namespaced_with(stack.client(), "default", &device::status_resource());
+    eventually(&format!("{name} is {wanted}"), LIMIT, || async {
+        let status = statuses.get(name).await.map_err(|error| error.to_string())?;
+        let state = status.data["status"]["state"].as_str().map(str::to_owned);
+        if state.as_deref() == Some(wanted) { Ok(()) } else { Err(format!("{state:?}")) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_modbus_boiler_is_read_and_set_through_kills_of_everything() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    let [port] = free_ports()?;
+    let mut boiler = boiler(&stack, port)?;
+    let mut mapper = mapper(&stack, "modbus-mapper")?;
+    let manifest = BOILER.replace("port: 502", &format!("port: {port}"));
+    stack.apply(&manifest)?;
+    // What is wanted is written, and so it becomes warm.
+    shows(&stack, "boiler-1", "setpoint", "65").await?;
+    shows(&stack, "boiler-1", "temperature", "65").await?;
+    shows(&stack, "boiler-1", "burning", "true").await?;
+    state_is(&stack, "boiler-1", "ok").await?;
+
+    // Something else is wanted while the mapper is dead.
+    mapper.kill();
+    stack.apply(&manifest.replace(r#"value: "65""#, r#"value: "70""#))?;
+    mapper.restart()?;
+    shows(&stack, "boiler-1", "temperature", "70").await?;
+
+    // The agent dies; the mapper goes on and finds it again.
+    stack.edge_mut()?.kill();
+    stack.apply(&manifest.replace(r#"value: "65""#, r#"value: "55""#))?;
+    stack.edge_mut()?.restart()?;
+    shows(&stack, "boiler-1", "temperature", "55").await?;
+
+    // The boiler is switched off and on: it has forgotten what is wanted of it, and is told.
+    boiler.kill();
+    state_is(&stack, "boiler-1", "offline").await?;
+    boiler.restart()?;
+    state_is(&stack, "boiler-1", "ok").await?;
+    shows(&stack, "boiler-1", "temperature", "55").await?;
+    ensure!(mapper.exited().is_none(), "{}", mapper.tail());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_device_that_makes_no_sense_is_said_and_the_others_are_served() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    let [port] = free_ports()?;
+    let _boiler = boiler(&stack, port)?;
+    let mapper = mapper(&stack, "modbus-mapper")?;
+    let manifest = BOILER.replace("port: 502", &format!("port: {port}"));
+    let wrong = manifest.replace("name: boiler-1", "name: boiler-2").replace("slaveID: 1", "slaveID: many");
+    stack.apply(&wrong)?;
+    stack.apply(&manifest)?;
+    shows(&stack, "boiler-1", "temperature", "65").await?;
+    state_is(&stack, "boiler-2", "unhealthy").await?;
+    let said = mapper.output();
+    ensure!(said.contains(r#"configData.slaveID: "many" is not a unit of 0 to 255"#), "{said}");
+    // Mended, it is served.
+    stack.apply(&manifest.replace("name: boiler-1", "name: boiler-2"))?;
+    shows(&stack, "boiler-2", "temperature", "65").await
+}
+
+#[tokio::test]
+async fn a_sensor_with_json_of_its_own_shape_is_read_and_set() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    let mut mapper = mapper(&stack, "mqtt-mapper")?;
+    let mut sensor = Sensor::new("room", stack.mqtt_port());
+    stack.apply(&ROOM.replace("127.0.0.1:1883", &format!("127.0.0.1:{}", stack.mqtt_port())))?;
+    let publish = async |sensor: &mut Sensor, temperature: &str| {
+        let payload = format!(r#"{{"battery": 97, "climate": {{"temperature": {temperature}}}}}"#);
+        // A client with a clean session forgets what it had not told when its broker dies, and says it again.
+        for _ in 0..10 {
+            if sensor.publish("zigbee/room-1", &payload, LIMIT / 10).await.is_ok() {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("{payload} is not acknowledged")
+    };
+    // It has subscribed when it says so.
+    eventually("the mapper is connected", LIMIT, || async {
+        if mapper.output().contains("connected") { Ok(()) } else { Err(mapper.tail()) }
+    })
+    .await?;
+    publish(&mut sensor, "21.5").await?;
+    shows(&stack, "room-1", "temperature", "21.5").await?;
+    shows(&stack, "room-1", "battery", "97").await?;
+
+    // Published while the mapper is dead: the broker keeps it for it.
+    mapper.kill();
+    publish(&mut sensor, "22.5").await?;
+    mapper.restart()?;
+    shows(&stack, "room-1", "temperature", "22.5").await?;
+
+    stack.edge_mut()?.kill();
+    stack.edge_mut()?.restart()?;
+    publish(&mut sensor, "23.5").await?;
+    shows(&stack, "room-1", "temperature", "23.5").await?;
+    let said = mapper.output();
+    ensure!(said.contains("written"), "the led is set: {said}");
+    Ok(())
+}
