@@ -28,8 +28,9 @@ use registry::Registry;
 /// Where mappers come to, and where they are remembered.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The socket that mappers register at.
-    pub socket: PathBuf,
+    /// The sockets that mappers register at: where KubeEdge has it, and the same in a folder where nothing else is, so that
+    /// a pod can be given it without the node's keys.
+    pub sockets: [PathBuf; 2],
     /// The folder of the mappers.
     pub folder: PathBuf,
     /// The name of this node.
@@ -39,11 +40,11 @@ pub struct Settings {
 // === impl Settings ===
 
 impl Settings {
-    /// `dmi.sock` in the directory, and the folder beside the database.
+    /// `dmi.sock` and `dmi/dmi.sock` in the directory, and the folder beside the database.
     #[must_use]
     pub fn new(directory: &Path, database: &Path, node: impl Into<String>) -> Self {
         Self {
-            socket: directory.join("dmi.sock"),
+            sockets: [directory.join("dmi.sock"), directory.join("dmi/dmi.sock")],
             folder: database.with_file_name("mappers"),
             node: node.into(),
         }
@@ -63,7 +64,10 @@ pub async fn start(
     tasks.spawn("mappers", Restart::on_failure(), move |token| {
         keeper::run(Arc::clone(&registry), catalog.clone(), token)
     });
-    tasks.spawn("socket", Restart::on_failure(), move |token| {
-        server::serve(settings.socket.clone(), service.clone(), token)
-    });
+    for socket in settings.sockets {
+        let service = service.clone();
+        tasks.spawn(socket.display().to_string(), Restart::on_failure(), move |token| {
+            server::serve(socket.clone(), service.clone(), token)
+        });
+    }
 }

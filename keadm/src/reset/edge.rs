@@ -76,6 +76,7 @@ fn files(layout: &Layout, kubelet_state: &std::path::Path) -> Removal {
         .file(layout.config("edgecore"))
         .file(etc.join("bootstrap-edgecore.conf"))
         .file(etc.join("dmi.sock"))
+        .tree(etc.join("dmi"))
         .file(etc.join("idempotency_record"))
         .file(etc.join("upgrade_report.json"))
         .tree(etc.join("ca"))

@@ -288,7 +288,9 @@ impl Drop for Stack {
         self.cloud.kill();
         // For whoever looks into a failure: the logs outlive the installation.
         if let Some(keep) = std::env::var_os("SKERRY_KEEP_LOGS") {
-            for log in ["cloudcore.log", "edgecore.log", "containerd.log", "mqtt-mapper.log", "modbus-mapper.log"] {
+            for log in
+                ["cloudcore.log", "edgecore.log", "containerd.log", "mqtt-mapper.log", "modbus-mapper.log"]
+            {
                 std::fs::create_dir_all(&keep).ok();
                 std::fs::copy(self.dir.path().join(log), Path::new(&keep).join(log)).ok();
             }

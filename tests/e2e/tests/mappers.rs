@@ -1,14 +1,18 @@
 //! Our mappers between real devices and the cloud: a Modbus server of another make, a sensor with JSON of its own shape.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Daemon, EdgeOptions, Sensor, Stack, StackOptions, binary, device, eventually, free_ports};
+use e2e::{
+    Containerd, Daemon, EdgeOptions, Sensor, Stack, StackOptions, binary, device, eventually, free_ports,
+};
 use kube::{Api, api::DynamicObject};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const BOILER: &str = include_str!("../../../deploy/samples/modbus-boiler.yaml");
+const POD: &str = include_str!("../../../deploy/mappers/modbus.yaml");
 const ROOM: &str = include_str!("../../../deploy/samples/mqtt-room.yaml");
 
 /// A boiler by pymodbus.
@@ -143,4 +147,39 @@ async fn a_sensor_with_json_of_its_own_shape_is_read_and_set() -> Result<()> {
     let said = mapper.output();
     ensure!(said.contains("written"), "the led is set: {said}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_mapper_runs_as_a_pod_that_sees_nothing_of_the_node_but_the_socket() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    let containerd = Containerd::start(stack.dir()).await?;
+    stack.join(&EdgeOptions::on(&containerd)).await?;
+    stack.node_ready("edge1", LIMIT).await?;
+    let archive = stack.dir().join("mapper.tar");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/mappers/image.sh");
+    let built = binary("modbus-mapper")?;
+    let made = Command::new(script)
+        .arg("modbus-mapper")
+        .arg(&archive)
+        .env("SKERRY_BIN_DIR", built.parent().context("a folder")?)
+        .output()?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    containerd.ctr(&["images", "import", &archive.to_string_lossy()])?;
+
+    let [port] = free_ports()?;
+    let _boiler = boiler(&stack, port)?;
+    stack.apply(&BOILER.replace("port: 502", &format!("port: {port}")))?;
+    let folder = stack.dir().join("edge/dmi");
+    stack.apply(&POD.replace("/etc/kubeedge/dmi", &folder.to_string_lossy()))?;
+    shows(&stack, "boiler-1", "temperature", "65").await?;
+    let seen: Vec<String> = std::fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    ensure!(seen.iter().all(|name| name.ends_with(".sock")), "{seen:?}");
+    stack.kubectl(&["delete", "daemonset", "modbus-mapper", "--wait=true"])?;
+    eventually("the pod is gone", LIMIT, || async {
+        let tasks = containerd.ctr(&["tasks", "ls", "-q"]).map_err(|error| error.to_string())?;
+        if tasks.trim().is_empty() { Ok(()) } else { Err(tasks) }
+    })
+    .await
 }
