@@ -1,6 +1,5 @@
 //! What edged is told about pods: the kubelet's settings as far as they matter here, checked once at start.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,6 +135,8 @@ pub struct Housekeeping {
     pub image_min_age: Duration,
     /// When pods have to go.
     pub thresholds: Vec<Threshold>,
+    /// How long a pod has at most to stop when a soft threshold was crossed.
+    pub soft_grace: Duration,
     /// How long the node counts as short of something after it was last seen short of it.
     pub pressure_lasts: Duration,
     /// Time between two looks at logs and at what the machine has left (kubelet `containerLogMonitorInterval`,
@@ -167,7 +168,8 @@ impl Housekeeping {
             image_high_percent: high,
             image_low_percent: low,
             image_min_age: kubelet.image_minimum_gc_age.get(),
-            thresholds: Threshold::all(&kubelet.eviction_hard.clone().unwrap_or_default())?,
+            thresholds: Threshold::all(kubelet)?,
+            soft_grace: Duration::from_secs(kubelet.eviction_max_pod_grace_period.into()),
             pressure_lasts: kubelet.eviction_pressure_transition_period.get(),
             look_every: Duration::from_secs(10),
             collect_every: Duration::from_secs(300),
@@ -177,7 +179,7 @@ impl Housekeeping {
 
 impl Default for Housekeeping {
     fn default() -> Self {
-        let thresholds = Threshold::all(&BTreeMap::new()).unwrap_or_default();
+        let thresholds = Threshold::all(&KubeletConfig::default()).unwrap_or_default();
         Self {
             log_max_size: 10 << 20,
             log_max_files: 5,
@@ -185,6 +187,7 @@ impl Default for Housekeeping {
             image_low_percent: 80,
             image_min_age: Duration::from_secs(120),
             thresholds,
+            soft_grace: Duration::ZERO,
             pressure_lasts: Duration::from_secs(300),
             look_every: Duration::from_secs(10),
             collect_every: Duration::from_secs(300),

@@ -1,11 +1,11 @@
 //! Log files, images and pods when there is too much of them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use edgecore::edged::config::Housekeeping;
 use edgecore::edged::housekeeping::Threshold;
+use proto::config::{KubeletConfig, Span};
 use serde_json::json;
 
 use super::engine::{Kind, on_every_runtime};
@@ -14,6 +14,7 @@ use super::node::{Node, SLEEP, container, is_ready, pod, shell, unhurried};
 on_every_runtime!(
     images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay,
     a_node_short_of_memory_lets_the_least_important_pod_go_and_takes_no_new_one,
+    a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop,
     an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it,
     a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_that_it_broke,
     a_volume_in_memory_is_as_large_as_it_may_be_and_not_larger,
@@ -101,17 +102,59 @@ async fn images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay(r
     node.leaves_nothing().await;
 }
 
-/// Any node is short of so much memory, and no disk matters: it may be as full as it likes.
-fn short_of_memory() -> Vec<Threshold> {
-    let thresholds = [
-        ("memory.available", "1000Gi"),
+/// Rules by which no disk matters: it may be as full as it likes.
+fn rules(memory: &str) -> KubeletConfig {
+    let hard = [
+        ("memory.available", memory),
         ("nodefs.available", "0%"),
         ("nodefs.inodesFree", "0%"),
         ("imagefs.available", "0%"),
         ("imagefs.inodesFree", "0%"),
     ];
-    let thresholds = thresholds.map(|(signal, value)| (signal.to_owned(), value.to_owned()));
-    Threshold::all(&BTreeMap::from(thresholds)).expect("thresholds")
+    let hard = hard.map(|(signal, value)| (signal.to_owned(), value.to_owned()));
+    KubeletConfig { eviction_hard: Some(hard.into()), ..KubeletConfig::default() }
+}
+
+/// Any node is short of so much memory.
+fn short_of_memory() -> Vec<Threshold> {
+    Threshold::all(&rules("1000Gi")).expect("thresholds")
+}
+
+async fn a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop(runtime: Kind) {
+    let mut node = Node::start(runtime).await;
+    let slow = "trap 'sleep 2; exit 7' TERM; while :; do sleep 0.05; done";
+    let spec = json!({ "containers": [shell("c", slow)], "terminationGracePeriodSeconds": 30 });
+    let pod = pod("slow", spec);
+    node.run_pod(&pod).await;
+    node.ready("slow").await;
+    node.stop_edged().await;
+    let memory = || "memory.available".to_owned();
+    let soft = KubeletConfig {
+        eviction_soft: Some([(memory(), "1000Gi".to_owned())].into()),
+        eviction_soft_grace_period: Some([(memory(), Span::seconds(2))].into()),
+        eviction_max_pod_grace_period: 10,
+        eviction_pressure_transition_period: Span::seconds(300),
+        ..rules("0")
+    };
+    let Housekeeping { thresholds, soft_grace, .. } = Housekeeping::from_config(&soft).expect("rules");
+    node.settings.housekeeping = Housekeeping { thresholds, soft_grace, look_every: SOON, ..unhurried() };
+    node.start_edged().await;
+    // It is said at once, and nobody has to go yet.
+    node.wait("it is short", async || node.outlook.pressure.borrow().memory.then_some(())).await;
+    assert!(is_ready(&node.status("slow").await.expect("a status")));
+    let gone = node.until("slow", "it has gone", |status| status.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(gone.reason.as_deref(), Some("Evicted"));
+    let message = gone.message.unwrap_or_default();
+    assert!(message.contains("Threshold quantity: 1000Gi, available: "), "{message}");
+    let ended = node
+        .until("slow", "its container has ended", |status| {
+            container(status).state.as_ref().is_some_and(|state| state.terminated.is_some())
+        })
+        .await;
+    let state = container(&ended).state.clone().expect("a state").terminated.expect("an end");
+    assert_eq!(state.exit_code, 7, "it had the time that it needs");
+    node.delete_pod(&pod, 0).await;
+    node.leaves_nothing().await;
 }
 
 async fn an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it(runtime: Kind) {

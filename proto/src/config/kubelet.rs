@@ -35,6 +35,14 @@ pub struct KubeletConfig {
     pub static_pod_path: PathBuf,
     /// Thresholds of eviction.
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// Thresholds of eviction that must last for a while.
+    pub eviction_soft: Option<BTreeMap<String, String>>,
+    /// How long each of them must last.
+    pub eviction_soft_grace_period: Option<BTreeMap<String, Span>>,
+    /// How much more than the threshold there must be before evicting ends.
+    pub eviction_minimum_reclaim: Option<BTreeMap<String, String>>,
+    /// Seconds that a pod has at most to stop when a soft threshold was crossed.
+    pub eviction_max_pod_grace_period: u32,
     /// How long a node counts as short of something after it was last seen short of it.
     pub eviction_pressure_transition_period: Span,
     /// What is enforced: `pods`, or `none`.
@@ -126,6 +134,10 @@ impl Default for KubeletConfig {
             max_pods: 110,
             static_pod_path: "/etc/kubeedge/manifests".into(),
             eviction_hard: Some(eviction.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            eviction_soft: None,
+            eviction_soft_grace_period: None,
+            eviction_minimum_reclaim: None,
+            eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: Span::seconds(300),
             enforce_node_allocatable: Some(vec!["pods".into()]),
             image_gc_high_threshold_percent: 85,
@@ -215,10 +227,6 @@ pub(super) fn without_effect() -> Value {
         "logging": {},
         "podCIDR": "",
         "podsPerCore": 0,
-        "evictionSoft": null,
-        "evictionSoftGracePeriod": null,
-        "evictionMinimumReclaim": null,
-        "evictionMaxPodGracePeriod": 0,
         "kubeletCgroups": "",
         "systemCgroups": "",
         "systemReservedCgroup": "",

@@ -11,7 +11,8 @@ use proto::resource::ResourceKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::pressure::{Levels, Pressure, Signal, Threshold};
+use super::pressure::{Levels, Pressure, Signal};
+use super::thresholds::{Observer, Threshold};
 use super::{storage, usage};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
@@ -21,14 +22,34 @@ use crate::edged::static_pods::is_static;
 
 /// Pods that the system itself needs (`system-cluster-critical`) are never evicted.
 const CRITICAL: i32 = 2_000_000_000;
+/// What a pod has to stop when a hard threshold was crossed (kubelet `immediateEvictionGracePeriodSeconds`).
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// At most one part in so many of the time goes into measuring what pods keep on disk.
 const MEASURE_SHARE: u32 = 20;
 /// Pods that were told to go and are gone need not be remembered for ever.
 const REMEMBERED: usize = 1024;
 
-/// Pods that were told to go, by uid, with the message for their status.
+/// What a pod that has to go for the good of the node is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// For its status.
+    pub message: String,
+    /// How long it has to stop at most, if it does not want less itself.
+    pub grace: Duration,
+}
+
+// === impl Eviction ===
+
+impl Eviction {
+    /// The node needs now what the pod holds.
+    pub fn at_once(message: impl Into<String>) -> Self {
+        Self { message: message.into(), grace: AT_ONCE }
+    }
+}
+
+/// Pods that were told to go, by uid.
 #[derive(Debug)]
-pub struct Evictions(watch::Sender<Arc<BTreeMap<String, String>>>);
+pub struct Evictions(watch::Sender<Arc<BTreeMap<String, Eviction>>>);
 
 impl Default for Evictions {
     fn default() -> Self {
@@ -38,23 +59,23 @@ impl Default for Evictions {
 
 impl Evictions {
     /// Wakes whoever waits when somebody is told to go.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<BTreeMap<String, String>>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<BTreeMap<String, Eviction>>> {
         self.0.subscribe()
     }
 
     /// Why this pod has to go, if it has.
-    pub fn of(&self, uid: &str) -> Option<String> {
+    pub fn of(&self, uid: &str) -> Option<Eviction> {
         self.0.borrow().get(uid).cloned()
     }
 
     /// Tells a pod to go.
-    pub fn order(&self, uid: &str, message: String) {
+    pub fn order(&self, uid: &str, eviction: Eviction) {
         self.0.send_modify(|all| {
             let all = Arc::make_mut(all);
             if all.len() >= REMEMBERED {
                 all.clear();
             }
-            all.insert(uid.to_owned(), message);
+            all.insert(uid.to_owned(), eviction);
         });
     }
 }
@@ -71,6 +92,7 @@ struct Candidate {
 /// Looks at the machine, and at most one pod goes at each look.
 pub(super) struct Evictor {
     ctx: Arc<Context>,
+    observer: Observer,
     short: BTreeMap<Signal, Instant>,
     images: Option<PathBuf>,
     /// Pods with a limit on disk, as the store had them at the last change.
@@ -83,7 +105,15 @@ pub(super) struct Evictor {
 impl Evictor {
     pub(super) fn new(ctx: Arc<Context>) -> Self {
         let changes = ctx.store.changes(ResourceKind::Pod);
-        Self { ctx, short: BTreeMap::new(), images: None, limited: None, changes, rests: Instant::now() }
+        Self {
+            ctx,
+            observer: Observer::default(),
+            short: BTreeMap::new(),
+            images: None,
+            limited: None,
+            changes,
+            rests: Instant::now(),
+        }
     }
 
     pub(super) async fn run(&mut self, period: Duration) {
@@ -102,12 +132,10 @@ impl Evictor {
         let (root, images) = (self.ctx.settings.root.clone(), self.images.clone());
         let looked = tokio::task::spawn_blocking(move || Levels::look(&root, images.as_deref()));
         let Ok(levels) = looked.await else { return };
-        let thresholds = self.ctx.settings.housekeeping.thresholds.clone();
-        let crossed = levels.crossed(&thresholds);
+        let ctx = Arc::clone(&self.ctx);
         let now = Instant::now();
-        for (threshold, _) in &crossed {
-            self.short.insert(threshold.signal, now);
-        }
+        let seen = self.observer.look(&ctx.settings.housekeeping.thresholds, |signal| levels.of(signal), now);
+        self.short.extend(seen.short.iter().map(|signal| (*signal, now)));
         // What was freed by evicting a pod is not to be given to the same pod again.
         let lasts = self.ctx.settings.housekeeping.pressure_lasts;
         self.short.retain(|_, seen| now == *seen || now.duration_since(*seen) < lasts);
@@ -121,7 +149,7 @@ impl Evictor {
         if self.evict_excessive().await {
             return;
         }
-        if let Some((threshold, amount)) = crossed.first() {
+        if let Some((threshold, amount)) = seen.due.first() {
             let words = format!("Attempting to reclaim {}", threshold.signal.resource());
             self.ctx.events.node(Severity::Warning, "EvictionThresholdMet", &words).await;
             self.evict_one(threshold, *amount).await;
@@ -143,7 +171,7 @@ impl Evictor {
             }
             if let Some(message) = storage::excess(&self.ctx, &pod, layers).await {
                 self.ctx.events.pod(&pod, None, Severity::Warning, "Evicted", &message).await;
-                self.ctx.evictions.order(&uid, message);
+                self.ctx.evictions.order(&uid, Eviction::at_once(message));
                 any = true;
             }
         }
@@ -205,7 +233,12 @@ impl Evictor {
         };
         let message = message(threshold, amount, &victim);
         self.ctx.events.pod(&victim.pod, None, Severity::Warning, "Evicted", &message).await;
-        self.ctx.evictions.order(victim.pod.metadata.uid.as_deref().unwrap_or_default(), message);
+        let grace = match threshold.lasting {
+            None => AT_ONCE,
+            Some(_) => self.ctx.settings.housekeeping.soft_grace.max(AT_ONCE),
+        };
+        let uid = victim.pod.metadata.uid.as_deref().unwrap_or_default();
+        self.ctx.evictions.order(uid, Eviction { message, grace });
     }
 
     /// Uids of pods with a container that runs.
@@ -285,8 +318,7 @@ mod tests {
 
     #[test]
     fn the_message_says_what_was_short_and_who_used_it() {
-        let given = BTreeMap::from([("memory.available".to_owned(), "100Mi".to_owned())]);
-        let threshold = &Threshold::all(&given).unwrap()[0];
+        let threshold = &Threshold::all(&proto::config::KubeletConfig::default()).unwrap()[0];
         let amount = Amount { capacity: 1 << 30, available: 50 << 20 };
         let text = message(threshold, amount, &candidate("p", 0, 20 << 20, 0));
         assert_eq!(

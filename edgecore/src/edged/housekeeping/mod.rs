@@ -13,6 +13,7 @@ mod logs;
 mod pressure;
 mod shims;
 mod storage;
+mod thresholds;
 mod usage;
 
 use std::convert::Infallible;
@@ -22,10 +23,12 @@ use std::time::Duration;
 use tasks::{Restart, TaskSet};
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use eviction::Eviction;
 pub use eviction::Evictions;
 pub(super) use eviction::is_critical;
 pub(super) use logs::remove as remove_log;
-pub use pressure::{Pressure, Signal, Threshold};
+pub use pressure::{Pressure, Signal};
+pub use thresholds::Threshold;
 pub(super) use usage::bytes as bytes_below;
 
 use super::context::Context;

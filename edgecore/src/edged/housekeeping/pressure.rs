@@ -1,14 +1,13 @@
 //! Which resources the machine is short of.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use crate::edged::node::{Amount, Floor, Machine, SettingsError};
+use crate::edged::node::{Amount, Machine};
 
-/// Something that may run short (`evictionHard`'s keys).
+/// Something that may run short (`evictionHard`'s and `evictionSoft`'s keys).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
     /// Memory of the machine.
@@ -26,7 +25,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Memory, "memory.available", "100Mi"),
         (Self::NodeFs, "nodefs.available", "10%"),
         (Self::NodeFsInodes, "nodefs.inodesFree", "5%"),
@@ -43,31 +42,6 @@ impl Signal {
             Self::NodeFsInodes | Self::ImageFsInodes => "inodes",
             Self::Pids => "pids",
         }
-    }
-}
-
-/// When a resource counts as short.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Threshold {
-    /// Which.
-    pub signal: Signal,
-    /// How little is too little.
-    pub floor: Floor,
-    /// As it was configured, for messages.
-    pub text: String,
-}
-
-impl Threshold {
-    /// All thresholds: those given, and the defaults where nothing is said.
-    ///
-    /// # Errors
-    /// When one is neither a quantity nor a percentage.
-    pub fn all(given: &BTreeMap<String, String>) -> Result<Vec<Self>, SettingsError> {
-        let one = |(signal, key, default): (Signal, &'static str, &str)| {
-            let text = given.get(key).map_or(default, String::as_str);
-            Ok(Self { signal, floor: Floor::of(key, text)?, text: text.to_owned() })
-        };
-        Signal::ALL.into_iter().map(one).collect()
     }
 }
 
@@ -116,7 +90,8 @@ impl Levels {
         Self { machine: Machine::look(root), node_inodes: filesystem(root).1, image, image_inodes }
     }
 
-    fn of(&self, signal: Signal) -> Amount {
+    /// How much there is of it.
+    pub(super) fn of(&self, signal: Signal) -> Amount {
         match signal {
             Signal::Memory => self.machine.memory,
             Signal::NodeFs => self.machine.disk,
@@ -125,18 +100,6 @@ impl Levels {
             Signal::ImageFsInodes => self.image_inodes,
             Signal::Pids => self.machine.pids,
         }
-    }
-
-    /// The first threshold that is crossed, memory before all, and how much there is.
-    pub(super) fn crossed<'a>(&self, thresholds: &'a [Threshold]) -> Vec<(&'a Threshold, Amount)> {
-        thresholds
-            .iter()
-            .map(|threshold| (threshold, self.of(threshold.signal)))
-            .filter(|(threshold, amount)| {
-                // File systems without inodes count none at all.
-                amount.capacity > 0 && threshold.floor.is_short(amount.available, amount.capacity)
-            })
-            .collect()
     }
 }
 
@@ -152,23 +115,4 @@ fn filesystem(path: &Path) -> (Amount, Amount) {
             )
         },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thresholds_are_the_kubelets_unless_said_otherwise() {
-        let given = BTreeMap::from([("memory.available".to_owned(), "1Gi".to_owned())]);
-        let all = Threshold::all(&given).unwrap();
-        assert_eq!(
-            all[0],
-            Threshold { signal: Signal::Memory, floor: Floor::Amount(1 << 30), text: "1Gi".into() }
-        );
-        assert_eq!(all[1].floor, Floor::Percent(10.0));
-        let wrong = BTreeMap::from([("nodefs.available".to_owned(), "some".to_owned())]);
-        let error = Threshold::all(&wrong).unwrap_err().to_string();
-        assert!(error.contains("evictionHard[\"nodefs.available\"]") && error.contains("some"), "{error}");
-    }
 }

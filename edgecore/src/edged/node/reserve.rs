@@ -58,8 +58,9 @@ impl Reserve {
         let system = amounts("systemReserved", kubelet.system_reserved.as_ref())?;
         let agents = amounts("kubeReserved", kubelet.kube_reserved.as_ref())?;
         let hard = kubelet.eviction_hard.clone().unwrap_or_default();
-        let floor =
-            |key: &'static str, default: &str| Floor::of(key, hard.get(key).map_or(default, String::as_str));
+        let floor = |key: &'static str, default: &str| {
+            Floor::of("evictionHard", key, hard.get(key).map_or(default, String::as_str))
+        };
         Ok(Self {
             held: system.zip(agents, u64::saturating_add),
             memory: floor("memory.available", "100Mi")?,

@@ -53,15 +53,27 @@ pub enum Floor {
 pub enum SettingsError {
     /// A threshold is neither a quantity nor a percentage.
     #[error(
-        "modules.edged.tailoredKubeletConfig.evictionHard[{key:?}]: {text:?} is neither a quantity like 100Mi nor a percentage like 10%"
+        "modules.edged.tailoredKubeletConfig.{field}[{key:?}]: {text:?} is neither a quantity like 100Mi nor a percentage like 10%"
     )]
     Threshold {
+        /// Such as `evictionHard`.
+        field: &'static str,
         /// Such as `memory.available`.
         key: &'static str,
         /// What it says.
         text: String,
         /// Why it is no quantity.
         source: QuantityError,
+    },
+    /// A threshold of something that has none, or half a threshold.
+    #[error("modules.edged.tailoredKubeletConfig.{field}[{key:?}]: {reason}")]
+    Eviction {
+        /// Such as `evictionSoft`.
+        field: &'static str,
+        /// Such as `memory.available`.
+        key: String,
+        /// What to do.
+        reason: String,
     },
     /// Only what pods share can be kept from them.
     #[error(
@@ -138,12 +150,13 @@ impl NodeSettings {
 }
 
 impl Floor {
-    /// Reads the threshold `key` of `evictionHard`.
+    /// Reads the threshold `key` of `field`, such as `evictionHard`.
     ///
     /// # Errors
     /// When it is neither a quantity nor a percentage.
-    pub fn of(key: &'static str, text: &str) -> Result<Self, SettingsError> {
-        Self::parse(text).map_err(|source| SettingsError::Threshold { key, text: text.to_owned(), source })
+    pub fn of(field: &'static str, key: &'static str, text: &str) -> Result<Self, SettingsError> {
+        let wrong = |source| SettingsError::Threshold { field, key, text: text.to_owned(), source };
+        Self::parse(text).map_err(wrong)
     }
 
     fn parse(text: &str) -> Result<Self, QuantityError> {
@@ -153,13 +166,8 @@ impl Floor {
         quantity::whole(text).map(|amount| Self::Amount(u64::try_from(amount).unwrap_or(0)))
     }
 
-    /// Whether `available` of `capacity` is too little.
-    pub(crate) fn is_short(self, available: u64, capacity: u64) -> bool {
-        available < self.amount(capacity)
-    }
-
     /// The limit for that capacity, in units of the resource.
-    pub(super) fn amount(self, capacity: u64) -> u64 {
+    pub(crate) fn amount(self, capacity: u64) -> u64 {
         match self {
             Self::Amount(floor) => floor,
             Self::Percent(percent) => (capacity as f64 * percent / 100.0) as u64,
@@ -185,7 +193,7 @@ mod tests {
         assert_eq!(Floor::parse("100Mi").unwrap(), Floor::Amount(100 << 20));
         assert_eq!(Floor::parse("10%").unwrap(), Floor::Percent(10.0));
         assert!(Floor::parse("much").is_err());
-        assert!(Floor::Percent(10.0).is_short(9, 100));
-        assert!(!Floor::Amount(9).is_short(9, 100));
+        assert_eq!(Floor::Percent(10.0).amount(90), 9);
+        assert_eq!(Floor::Amount(9).amount(90), 9);
     }
 }

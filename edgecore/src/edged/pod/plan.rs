@@ -13,6 +13,7 @@ use super::observed::Observed;
 use super::policy::{self, Outcome, RestartPolicy};
 use super::{hash, members};
 use crate::edged::admission::Rejection;
+use crate::edged::housekeeping::Eviction;
 use crate::edged::probes::{Healths, Kind};
 use crate::edged::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, labels};
 
@@ -114,8 +115,8 @@ pub struct Memory {
     pub began: Option<Timestamp>,
     /// When stopping began.
     pub stopping: Option<Timestamp>,
-    /// The pod has to go for the good of the node: the message for its status.
-    pub evicted: Option<String>,
+    /// The pod has to go for the good of the node.
+    pub evicted: Option<Eviction>,
     /// The pod cannot run here: the reason and the message for its status.
     pub refused: Option<Rejection>,
     /// The end has been reported.
@@ -160,20 +161,14 @@ impl Plan {
     }
 }
 
-/// What an evicted pod is given to stop (kubelet `immediateEvictionGracePeriodSeconds`).
-const EVICTION_GRACE: Duration = Duration::from_secs(1);
-
 /// Decides the next actions for a pod.
 pub fn step(view: View<'_>) -> Plan {
     match view.goal {
         Goal::Stop { grace } => wind_down(view, grace, true),
-        // The node needs what the pod holds now.
-        Goal::Run if view.memory.evicted.is_some() => wind_down(view, Duration::ZERO, false),
         Goal::Run if has_ended(view) => {
             let grace = policy::grace(view.pod);
-            // Who has to go for the node's good goes at once.
-            let grace = if view.memory.evicted.is_some() { grace.min(EVICTION_GRACE) } else { grace };
-            wind_down(view, grace, false)
+            let most = view.memory.evicted.as_ref().map_or(grace, |eviction| eviction.grace);
+            wind_down(view, grace.min(most), false)
         }
         Goal::Run => run(view),
     }

@@ -50,14 +50,14 @@ pub fn sent_away(prior: Option<&PodStatus>) -> Option<&str> {
 fn disruption(view: View<'_>) -> Option<PodCondition> {
     let before =
         view.prior.and_then(|prior| prior.conditions.as_ref()?.iter().find(|one| one.type_ == DISRUPTION));
-    let Some(message) = view.memory.evicted.as_ref().filter(|_| before.is_none()) else {
+    let Some(eviction) = view.memory.evicted.as_ref().filter(|_| before.is_none()) else {
         return before.cloned();
     };
     Some(PodCondition {
         type_: DISRUPTION.to_owned(),
         status: "True".to_owned(),
         reason: Some(BY_NODE.to_owned()),
-        message: Some(message.clone()),
+        message: Some(eviction.message.clone()),
         last_transition_time: Some(Time(whole_seconds(view.wall))),
         ..PodCondition::default()
     })

@@ -122,9 +122,9 @@ fn explain(view: View<'_>, phase: &str) -> (Option<String>, Option<String>) {
         return (Some("DeadlineExceeded".into()), Some(words.into()));
     }
     if phase == "Failed"
-        && let Some(message) = &view.memory.evicted
+        && let Some(eviction) = &view.memory.evicted
     {
-        return (Some("Evicted".into()), Some(message.clone()));
+        return (Some("Evicted".into()), Some(eviction.message.clone()));
     }
     if phase == "Failed"
         && let Some(refused) = &view.memory.refused

@@ -27,7 +27,7 @@ use super::{members, policy, status};
 use crate::edged::admission::{self, Rejection};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
-use crate::edged::housekeeping::is_critical;
+use crate::edged::housekeeping::{Eviction, is_critical};
 use crate::edged::objects::Objects;
 use crate::edged::probes::{self, Healths, Prober};
 use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
@@ -291,7 +291,7 @@ impl Worker {
         if self.memory.evicted.is_some() || self.goal() != Goal::Run {
             return;
         }
-        let before = status::sent_away(self.prior.as_ref()).map(str::to_owned);
+        let before = status::sent_away(self.prior.as_ref()).map(Eviction::at_once);
         self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
     }
 
