@@ -244,6 +244,26 @@ async fn events_are_bounded_by_size_and_the_oldest_go_first() {
 }
 
 #[tokio::test]
+async fn no_age_costs_the_cloud_an_event_that_it_has_not_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = TaskSet::new("test");
+    let (hub, _) = edgehub::channel();
+    let mut settings = Settings::new(directory.path().join("edgecore.db"), "edge1");
+    // To a clock that was wrong and is set, all that was noted may be as old as that.
+    settings.event_age = Duration::ZERO;
+    let handle = metamanager::open(settings, hub, &tasks).await.unwrap();
+    for number in 0..64 {
+        let event: Event = serde_json::from_value(json!({
+            "metadata": {"name": format!("e{number}"), "namespace": "default"}, "involvedObject": {}
+        }))
+        .unwrap();
+        handle.record_event(event).await.unwrap();
+    }
+    assert_eq!(rows(&handle).await.len(), 64);
+    close(tasks).await;
+}
+
+#[tokio::test]
 async fn an_object_that_is_not_held_cannot_be_had_without_the_cloud() {
     let directory = tempfile::tempdir().unwrap();
     let tasks = TaskSet::new("test");

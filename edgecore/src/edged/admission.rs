@@ -10,6 +10,7 @@ use proto::quantity::{self, QuantityError};
 
 use super::node::Amounts;
 use super::pod::policy;
+use super::pod::status::QosClass;
 
 /// Why a pod cannot run here, as far as one may tell before it begins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,8 +55,9 @@ pub struct Admission {
 }
 
 /// What one pod holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Claim {
+    class: QosClass,
     ports: Vec<HostPort>,
     cpu_milli: i64,
     memory: i64,
@@ -107,9 +109,20 @@ impl Admission {
         self.lock().remove(uid);
     }
 
+    /// Thousandths of a CPU that the pods of that class ask for together.
+    pub fn cpu_milli(&self, class: QosClass) -> i64 {
+        let held = self.lock();
+        held.values().filter(|one| one.class == class).map(|one| one.cpu_milli).fold(0, i64::saturating_add)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Claim>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Thousandths of a CPU that the pod asks for.
+pub fn cpu_request(pod: &Pod) -> i64 {
+    Claim::of(pod).cpu_milli
 }
 
 /// Whether the pod may begin on a node that is short of memory although it asks for none, as those of daemon sets may.
@@ -152,6 +165,7 @@ impl Claim {
         };
         let ports = together.iter().flat_map(|container| container.ports.iter().flatten());
         Self {
+            class: QosClass::of(pod),
             ports: ports.filter_map(|port| HostPort::of(port, policy::host_network(pod))).collect(),
             cpu_milli: sum("cpu", quantity::milli),
             memory: sum("memory", quantity::whole),

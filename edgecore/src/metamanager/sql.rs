@@ -214,15 +214,12 @@ pub(super) async fn reject(db: &mut SqliteConnection, row: &RowKey, version: u64
     confirm(db, row, version).await
 }
 
-/// Drops events beyond the log's bounds, and statuses of pods that neither the cloud nor this node knows.
-/// Returns how many events were dropped before the cloud had them.
+/// Drops events that the cloud has and that are old, those beyond the log's size, and statuses of pods that neither the
+/// cloud nor this node knows. What the cloud does not have goes by size alone: a clock that was wrong for a while must not
+/// cost it. Returns how many events were dropped for their size.
 pub(super) async fn prune(db: &mut SqliteConnection, age: Duration, bytes: u64) -> Result<u64, StoreError> {
     let oldest = clock::unix_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     sqlx::query("DELETE FROM reports WHERE kind = 'event' AND changed_ms < ? AND version <= confirmed")
-        .bind(oldest)
-        .execute(&mut *db)
-        .await?;
-    let aged = sqlx::query("DELETE FROM reports WHERE kind = 'event' AND changed_ms < ?")
         .bind(oldest)
         .execute(&mut *db)
         .await?;
@@ -241,7 +238,7 @@ pub(super) async fn prune(db: &mut SqliteConnection, age: Duration, bytes: u64) 
     .bind(oldest)
     .execute(&mut *db)
     .await?;
-    Ok(aged.rows_affected() + oversize.rows_affected())
+    Ok(oversize.rows_affected())
 }
 
 /// The highest version ever given to a row that still stands.

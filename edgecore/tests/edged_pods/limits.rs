@@ -11,17 +11,10 @@ use super::node::{Node, SLEEP, container, pod, shell};
 
 on_every_runtime!(
     pods_may_ask_for_what_is_not_reserved_and_have_no_more_together,
+    a_pod_and_its_class_weigh_what_they_ask_for_and_have_no_more_together,
     a_fork_bomb_ends_at_the_number_of_processes_that_a_pod_may_have,
     the_largest_images_are_listed_for_the_nodes_status_as_they_come_and_go,
 );
-
-/// What the kernel has in a file of the group of all pods.
-fn of_all_pods(node: &Node, v1: &str, v2: &str) -> Option<u64> {
-    let roots = e2e::containerd::cgroups(node.settings.cgroup_root.trim_start_matches('/'));
-    let files: Vec<PathBuf> =
-        roots.iter().flat_map(|root| [v1, v2].map(|name| root.join("kubepods").join(name))).collect();
-    files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
-}
 
 async fn pods_may_ask_for_what_is_not_reserved_and_have_no_more_together(runtime: Kind) {
     let mut node = Node::start(runtime).await;
@@ -64,10 +57,49 @@ async fn pods_may_ask_for_what_is_not_reserved_and_have_no_more_together(runtime
     let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
     let total =
         meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("MemTotal") * 1024;
-    let memory = of_all_pods(&node, "memory.limit_in_bytes", "memory.max").expect("a limit");
+    let memory = of_group(&node, "", "memory.limit_in_bytes", "memory.max").expect("a limit");
     assert!(memory <= total - (1 << 30) && memory > total - (1 << 30) - 65_536, "{memory} of {total}");
-    assert_eq!(of_all_pods(&node, "cpu.shares", "no.such.file").or(Some(512)), Some(512));
+    assert_eq!(of_group(&node, "", "cpu.shares", "no.such.file").or(Some(512)), Some(512));
     for pod in [&fits, &large] {
+        node.delete_pod(pod, 1).await;
+    }
+    node.leaves_nothing().await;
+}
+
+/// What the kernel has in a file of the group of all pods, or of one below it.
+fn of_group(node: &Node, group: &str, v1: &str, v2: &str) -> Option<u64> {
+    let roots = e2e::containerd::cgroups(node.settings.cgroup_root.trim_start_matches('/'));
+    let files: Vec<PathBuf> = roots
+        .iter()
+        .flat_map(|root| [v1, v2].map(|name| root.join("kubepods").join(group).join(name)))
+        .collect();
+    files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
+}
+
+async fn a_pod_and_its_class_weigh_what_they_ask_for_and_have_no_more_together(runtime: Kind) {
+    let node = Node::start(runtime).await;
+    let asking = |name: &str, cpu: &str| {
+        let mut c = shell("c", SLEEP);
+        c["resources"] = json!({ "requests": { "cpu": cpu }, "limits": { "cpu": "500m", "memory": "64Mi" } });
+        pod(name, json!({ "containers": [c] }))
+    };
+    let (one, two) = (asking("one", "100m"), asking("two", "50m"));
+    let modest = pod("modest", json!({ "containers": [shell("c", SLEEP)] }));
+    for pod in [&one, &two, &modest] {
+        node.run_pod(pod).await;
+        node.ready(pod["metadata"]["name"].as_str().expect("a name")).await;
+    }
+    let shares = |group: &str| of_group(&node, group, "cpu.shares", "no.such.file");
+    let memory = of_group(&node, "burstable/poduid-one", "memory.limit_in_bytes", "memory.max");
+    assert_eq!(memory, Some(64 << 20));
+    if shares("burstable").is_some() {
+        assert_eq!(shares("burstable/poduid-one"), Some(102));
+        assert_eq!(shares("burstable/poduid-two"), Some(51));
+        assert_eq!(shares("burstable"), Some(153));
+        assert_eq!(shares("besteffort"), Some(2));
+        assert_eq!(of_group(&node, "burstable/poduid-one", "cpu.cfs_quota_us", ""), Some(50_000));
+    }
+    for pod in [&one, &two, &modest] {
         node.delete_pod(pod, 1).await;
     }
     node.leaves_nothing().await;

@@ -1,4 +1,5 @@
-//! Keeps the group of all pods at what is left for them (kubelet `enforceNodeAllocatable: [pods]`).
+//! Keeps the group of all pods at what is left for them (kubelet `enforceNodeAllocatable: [pods]`), and the weights of their
+//! classes at what they ask for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use crate::edged::cgroups::limits;
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::node::Machine;
+use crate::edged::pod::status::QosClass;
 
 /// How long until it is tried again, and until it is seen whether the limits still stand: systemd may write its own.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -21,7 +23,9 @@ pub(super) async fn run(ctx: &Arc<Context>) {
                 true => of.settings.reserve.limit(capacity),
                 false => capacity,
             };
-            limits::hold_pods(limit, &of.settings)
+            let written = limits::hold_pods(limit, &of.settings)?;
+            limits::weigh_classes(of.admission.cpu_milli(QosClass::Burstable), &of.settings)?;
+            Ok(written)
         });
         match held.await.map_err(std::io::Error::other).and_then(|result| result) {
             Ok(written) => {

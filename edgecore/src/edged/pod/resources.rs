@@ -32,9 +32,7 @@ pub fn of(
     let memory_request = amount(&requests, "memory", quantity::whole)?.or(memory_limit);
     let period = i64::try_from(settings.cpu_cfs_period.as_micros()).unwrap_or(100_000);
     let quota = match cpu_limit {
-        Some(milli) if settings.cpu_cfs_quota && milli > 0 => {
-            (milli.saturating_mul(period) / 1000).max(MIN_QUOTA)
-        }
+        Some(milli) if settings.cpu_cfs_quota && milli > 0 => cpu_quota(milli, period),
         _ => 0,
     };
     let mut files = HashMap::new();
@@ -45,7 +43,7 @@ pub fn of(
     Ok(LinuxContainerResources {
         cpu_period: period,
         cpu_quota: quota,
-        cpu_shares: (cpu_request.unwrap_or(0).saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES),
+        cpu_shares: cpu_shares(cpu_request.unwrap_or(0)),
         memory_limit_in_bytes: memory_limit.unwrap_or(0),
         // Swap beyond the limit would hide a leak and wear out flash.
         memory_swap_limit_in_bytes: memory_limit.unwrap_or(0),
@@ -57,14 +55,33 @@ pub fn of(
 
 /// Memory in bytes that the pod as a whole cannot exceed; `None` when a container of it has no limit.
 pub fn memory_limit(pod: &Pod) -> Option<i64> {
+    limit(pod, "memory", quantity::whole)
+}
+
+/// Thousandths of a CPU that the pod as a whole cannot exceed; `None` when a container of it has no limit.
+pub fn cpu_limit(pod: &Pod) -> Option<i64> {
+    limit(pod, "cpu", quantity::milli)
+}
+
+fn limit(pod: &Pod, name: &str, unit: fn(&str) -> Result<i64, QuantityError>) -> Option<i64> {
     let limit = |container: &Container| {
         let limits = container.resources.as_ref()?.limits.as_ref()?;
-        amount(limits, "memory", quantity::whole).ok().flatten()
+        amount(limits, name, unit).ok().flatten().filter(|amount| *amount > 0)
     };
     let (sidecars, inits): (Vec<&Container>, Vec<&Container>) =
         policy::inits(pod).iter().partition(|init| policy::is_sidecar(init));
     let together = policy::spec(pod).containers.iter().chain(sidecars).map(limit).sum::<Option<i64>>()?;
     inits.into_iter().map(limit).try_fold(together, |most, init| Some(most.max(init?)))
+}
+
+/// The weight of so many thousandths of a CPU.
+pub fn cpu_shares(milli: i64) -> i64 {
+    (milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES)
+}
+
+/// The time that so many thousandths of a CPU have in each period, in microseconds.
+pub fn cpu_quota(milli: i64, period: i64) -> i64 {
+    (milli.saturating_mul(period) / 1000).max(MIN_QUOTA)
 }
 
 fn amount(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_cri::v1::{Mount, PodSandboxConfig};
 use k8s_openapi::api::core::v1::Container as Spec;
 
-use super::{RoundError, Worker};
+use super::{QosClass, RoundError, Worker};
 use crate::edged::dns::{self, Dns};
 use crate::edged::events::Severity;
 use crate::edged::hooks;
@@ -55,8 +55,8 @@ impl Worker {
         let _slot = ctx.creations.acquire().await;
         let config = self.sandbox_config(attempt);
         let logs = PathBuf::from(&config.log_directory);
-        if let Err(error) = self.hold_processes().await {
-            let message = format!("hold the pod to its number of processes: {error}");
+        if let Err(error) = self.hold().await {
+            let message = format!("hold the pod to its limits: {error}");
             return self.no_sandbox(RuntimeError::Failed { call: "RunPodSandbox", message }).await;
         }
         let made = match tokio::fs::create_dir_all(&logs).await {
@@ -70,8 +70,8 @@ impl Worker {
             Ok(_) => {
                 self.memory.sandbox = None;
                 // A group that systemd has made only now.
-                if let Err(error) = self.hold_processes().await {
-                    tracing::warn!("cannot hold the pod to its number of processes: {error}");
+                if let Err(error) = self.hold().await {
+                    tracing::warn!("cannot hold the pod to its limits: {error}");
                 }
                 Ok(())
             }
@@ -91,11 +91,13 @@ impl Worker {
         Ok(())
     }
 
-    /// No more processes than a pod may have on this node.
-    async fn hold_processes(&self) -> std::io::Result<()> {
-        let Some(most) = self.ctx.settings.pod_pids else { return Ok(()) };
+    /// No more for all of its containers than they may have, and no more processes than a pod may have on this node.
+    async fn hold(&self) -> std::io::Result<()> {
         let (pod, ctx) = (Arc::clone(&self.pod), Arc::clone(&self.ctx));
-        let held = move || cgroups::limits::hold_processes(&pod, most, &ctx.settings);
+        let held = move || {
+            cgroups::limits::weigh_classes(ctx.admission.cpu_milli(QosClass::Burstable), &ctx.settings)?;
+            cgroups::limits::hold_pod(&pod, &ctx.settings)
+        };
         tokio::task::spawn_blocking(held).await.map_err(std::io::Error::other).and_then(|result| result)
     }
 
