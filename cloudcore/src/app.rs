@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::future::Either;
 use kube::Client;
-use proto::config::CloudCore;
-use proto::message::Message;
+use proto::config::{CloudCore, RouterMode};
+use proto::message::{Group, Message, Operation};
 use proto::pki::NodeName;
 use proto::resource::Resource;
 use tasks::{Backoff, Report, Restart, TaskSet};
@@ -26,6 +26,8 @@ use crate::devicecontroller::DeviceController;
 use crate::edgecontroller::{EdgeController, Settings};
 use crate::listen::{BindError, bind};
 use crate::metrics::Metrics;
+use crate::router::rest::{Guard, Token, TokenError};
+use crate::router::{Router, rest};
 use crate::taskmanager::{Grants, TaskManager};
 
 /// A running cloudcore.
@@ -37,6 +39,8 @@ pub struct App {
     pub https: SocketAddr,
     /// Where Prometheus reads.
     pub monitor: SocketAddr,
+    /// Where programs call nodes by rules, if they may.
+    pub rest: Option<SocketAddr>,
     /// The CA's fingerprint.
     pub fingerprint: String,
     /// Who is connected.
@@ -56,6 +60,9 @@ pub enum StartError {
     /// The identity.
     #[error(transparent)]
     Pki(#[from] SetupError),
+    /// The token of the REST port.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The operating system.
     #[error("the address of a listener cannot be read: {0}")]
     Address(#[from] io::Error),
@@ -66,22 +73,27 @@ struct Controllers {
     edge: EdgeController,
     devices: DeviceController,
     tasks: TaskManager,
+    rules: Router,
 }
 
 impl Upstream for Controllers {
     fn handle(&self, node: &NodeName, request: Message) -> impl Future<Output = Reply> + Send {
         let resource = &request.route.resource;
-        if resource.device().is_some() || matches!(resource, Resource::MembershipDetail) {
+        // First: a topic may look like anything.
+        if request.route.group == Group::User && request.route.operation == Operation::Upload {
+            Either::Right(Either::Left(self.rules.handle(node, request)))
+        } else if resource.device().is_some() || matches!(resource, Resource::MembershipDetail) {
             Either::Left(Either::Left(self.devices.handle(node, &request)))
         } else if matches!(resource, Resource::Task { .. }) {
             Either::Left(Either::Right(self.tasks.handle(node, &request)))
         } else {
-            Either::Right(self.edge.handle(node, request))
+            Either::Right(Either::Right(self.edge.handle(node, request)))
         }
     }
 
     async fn connected(&self, node: &NodeName) {
         self.tasks.connected();
+        self.rules.connected();
         self.edge.connected(node).await;
     }
 }
@@ -109,6 +121,15 @@ impl App {
         let monitor =
             bind(monitor.bind_address, "the metrics endpoint", "commonConfig.monitorServer.bindAddress");
         let (channel, certificates, monitor) = (channel.await?, certificates.await?, monitor.await?);
+        let router = &config.modules.router;
+        let rest = match router.enable {
+            true => {
+                let address = SocketAddr::new(router.address, router.port);
+                Some(bind(address, "the REST port of rules", "modules.router.port").await?)
+            }
+            false => None,
+        };
+        let rest_address = rest.as_ref().map(TcpListener::local_addr).transpose()?;
         let addresses = (channel.local_addr()?, certificates.local_addr()?, monitor.local_addr()?);
 
         let pki = identity(&client, config).await?;
@@ -129,6 +150,13 @@ impl App {
         let enabled = config.modules.task_manager.enable;
         let jobs =
             TaskManager::new(client.clone(), sessions.clone(), grants.clone(), metrics.clone(), enabled);
+        let rules = Router::new(
+            client.clone(),
+            sessions.clone(),
+            metrics.clone(),
+            router.enable,
+            router.rest_timeout.get(),
+        );
         let context = Context {
             settings: websocket::settings(hub),
             desired: desired.clone(),
@@ -136,6 +164,7 @@ impl App {
                 edge: edge.clone(),
                 devices: devices.clone(),
                 tasks: jobs.clone(),
+                rules: rules.clone(),
             }),
             metrics: metrics.clone(),
         };
@@ -171,6 +200,24 @@ impl App {
         } else {
             grants.complete();
         }
+        if let Some(listener) = rest {
+            let guard = match router.mode {
+                RouterMode::Secure => Guard::Secure(pki.tls(false)?, Token::load(&router.token_file)?),
+                RouterMode::Plain => {
+                    warn!("modules.router.mode is plain: whoever reaches the REST port may call nodes");
+                    Guard::Open
+                }
+            };
+            let (engine, connections) = (rules.clone(), tasks.child("rest"));
+            tasks.spawn_once("rest", move |stop| async move {
+                rest::serve(rules, listener, guard, &connections, stop).await;
+                log_unclean(&connections.shutdown(CONNECTIONS_END_WITHIN).await);
+            });
+            tasks.spawn("router", forever(), move |stop| {
+                let engine = engine.clone();
+                async move { engine.run(stop).await }
+            });
+        }
         if hub.enable && hub.https.enable {
             let (tls, connections) = (pki.tls(false)?, tasks.child("https"));
             tasks.spawn_once("https", move |stop| async move {
@@ -197,8 +244,22 @@ impl App {
         info!("nodes connect at wss://{websocket}");
         info!("certificates are issued at https://{https}");
         info!("metrics are at http://{monitor}/metrics");
+        if let Some(rest) = rest_address {
+            let scheme = if router.mode == RouterMode::Plain { "http" } else { "https" };
+            info!("programs call nodes by rules at {scheme}://{rest}");
+        }
         info!("the CA's SHA-256 fingerprint is {fingerprint}");
-        Ok(Self { tasks, websocket, https, monitor, fingerprint, sessions, desired, metrics })
+        Ok(Self {
+            tasks,
+            websocket,
+            https,
+            monitor,
+            rest: rest_address,
+            fingerprint,
+            sessions,
+            desired,
+            metrics,
+        })
     }
 
     /// Ends all sessions and tasks within `grace`.

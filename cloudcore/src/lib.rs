@@ -13,4 +13,5 @@ pub mod edgecontroller;
 pub mod kubeapi;
 pub mod listen;
 pub mod metrics;
+pub mod router;
 pub mod taskmanager;

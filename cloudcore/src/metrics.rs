@@ -48,6 +48,10 @@ pub struct Metrics {
     pub report_patches: Counter,
     /// Seconds from a device report's arrival until the API had taken it.
     pub report_seconds: Histogram,
+    /// Messages that rules delivered.
+    pub rule_messages_delivered: Counter,
+    /// Messages of rules that were given up.
+    pub rule_messages_failed: Counter,
     /// Certificates issued.
     pub certificates_issued: Counter,
     /// Certificate requests refused.
@@ -99,6 +103,12 @@ impl Metrics {
             reports_rejected: counter(r, "device_reports_rejected", "Device reports turned down for good"),
             report_patches: counter(r, "device_report_patches", "Writes to the API for device reports"),
             report_seconds,
+            rule_messages_delivered: counter(
+                r,
+                "rule_messages_delivered",
+                "Messages that rules delivered to their targets",
+            ),
+            rule_messages_failed: counter(r, "rule_messages_failed", "Messages of rules that were given up"),
             certificates_issued: counter(r, "certificates_issued", "Node certificates issued"),
             certificates_refused: counter(r, "certificates_refused", "Certificate requests refused"),
             registry: Arc::new(registry),

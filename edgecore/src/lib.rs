@@ -9,5 +9,7 @@ mod folder;
 pub mod local_api;
 pub mod lock;
 pub mod metamanager;
+pub mod rules;
+pub mod servicebus;
 pub mod store;
 pub mod taskmanager;

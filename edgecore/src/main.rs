@@ -13,7 +13,7 @@ use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
-use edgecore::{devicetwin, dmi, lock, metamanager, taskmanager};
+use edgecore::{devicetwin, dmi, lock, metamanager, rules, servicebus, taskmanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,6 +76,8 @@ struct Settings {
     mqtt: eventbus::Settings,
     mappers: dmi::Settings,
     jobs: taskmanager::Settings,
+    rules: rules::Settings,
+    programs: servicebus::Settings,
     local_api: SocketAddr,
 }
 
@@ -100,6 +102,8 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
             config.node_name(),
         ),
         jobs: taskmanager::Settings::beside(&config.database.data_source, config.node_name()),
+        rules: rules::Settings::beside(&config.database.data_source),
+        programs: servicebus::Settings::new(&config.modules.service_bus),
         mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
         local_api: SocketAddr::new(kubelet.address, kubelet.read_only_port),
     };
@@ -145,6 +149,8 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let mqtt_tasks = TaskSet::new("eventbus");
     let mapper_tasks = TaskSet::new("dmi");
     let job_tasks = TaskSet::new("taskmanager");
+    let rule_tasks = TaskSet::new("rules");
+    let program_tasks = TaskSet::new("servicebus");
 
     let (hub, link) = edgehub::channel();
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
@@ -165,8 +171,21 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         outboxes.push(Arc::new(handle.clone()));
         jobs = Some(handle);
     }
-    if config.modules.device_twin.enable {
-        let bus = EventBus::new(settings.mqtt);
+    let (modules, mut rules) = (&config.modules, None);
+    let bus = modules.device_twin.enable.then(|| EventBus::new(settings.mqtt));
+    if modules.event_bus.enable || modules.service_bus.enable {
+        let publisher = bus.as_ref().filter(|_| modules.event_bus.enable).map(EventBus::publisher);
+        let caller = modules.service_bus.enable.then(|| servicebus::Caller::new(settings.programs.timeout));
+        let tools = rules::Tools { publisher, caller, connection: hub.connection() };
+        let handle = rules::open(settings.rules, tools, &rule_tasks).await?;
+        outboxes.push(Arc::new(handle.clone()));
+        outboxes.push(Arc::new(handle.answers.clone()));
+        if modules.service_bus.enable {
+            servicebus::serve(settings.programs, handle.clone(), hub.clone(), &program_tasks);
+        }
+        rules = Some(handle);
+    }
+    if let Some(bus) = bus {
         let voice = Arc::new(bus.publisher());
         let connection = Some(hub.connection());
         let twins =
@@ -175,13 +194,13 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         dmi::start(settings.mappers, store.clone(), twins.clone(), &mapper_tasks).await;
         if config.modules.event_bus.enable {
             // A taken port must not cost the node its pods.
-            if let Err(reason) = bus.start(twins, &mqtt_tasks).await {
+            if let Err(reason) = bus.start(twins, rules.clone(), &mqtt_tasks).await {
                 error!("devices are not served over MQTT until edgecore is restarted: {reason}");
             }
         }
     }
     if config.modules.edge_hub.enable {
-        edgehub::run(Hub { settings: settings.hub, link, store, jobs, outboxes }, &hub_tasks);
+        edgehub::run(Hub { settings: settings.hub, link, store, jobs, rules, outboxes }, &hub_tasks);
     }
     if settings.local_api.port() != 0 {
         local.serve(settings.local_api, &hub_tasks);
@@ -189,9 +208,18 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
-    for tasks in
-        [mapper_tasks, mqtt_tasks, job_tasks, pod_tasks, node_tasks, hub_tasks, twin_tasks, store_tasks]
-    {
+    for tasks in [
+        mapper_tasks,
+        mqtt_tasks,
+        program_tasks,
+        rule_tasks,
+        job_tasks,
+        pod_tasks,
+        node_tasks,
+        hub_tasks,
+        twin_tasks,
+        store_tasks,
+    ] {
         let report = tasks.shutdown(GRACE).await;
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "some tasks did not end in time");

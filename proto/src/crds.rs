@@ -26,6 +26,11 @@ pub const MANIFESTS: &[(&str, &str)] = &[
         "reliablesyncs.kubeedge.io_objectsyncs.yaml",
         include_str!("../../deploy/crds/reliablesyncs.kubeedge.io_objectsyncs.yaml"),
     ),
+    (
+        "rules.kubeedge.io_ruleendpoints.yaml",
+        include_str!("../../deploy/crds/rules.kubeedge.io_ruleendpoints.yaml"),
+    ),
+    ("rules.kubeedge.io_rules.yaml", include_str!("../../deploy/crds/rules.kubeedge.io_rules.yaml")),
 ];
 
 /// A definition that came with the program is not one. A defect of ours that a test excludes.

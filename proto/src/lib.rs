@@ -13,4 +13,5 @@ pub mod operations;
 pub mod pki;
 pub mod quantity;
 pub mod resource;
+pub mod rules;
 pub mod session;

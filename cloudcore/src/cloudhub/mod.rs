@@ -8,7 +8,7 @@ pub mod https;
 pub mod pki;
 pub mod session;
 mod sessions;
-mod tls;
+pub(crate) mod tls;
 pub mod websocket;
 
 pub use sessions::{Full, Seat, Sessions};

@@ -100,6 +100,12 @@ impl Sessions {
         self.lock().open.get(node).map(|entry| entry.id)
     }
 
+    /// All sessions: whose, which, and how they talk.
+    #[must_use]
+    pub fn all(&self) -> Vec<(NodeName, u64, Dialect)> {
+        self.lock().open.iter().map(|(node, entry)| (node.clone(), entry.id, entry.dialect)).collect()
+    }
+
     /// Sends the node a message on the session that it has now, whose number is returned; `None` without a session, or when
     /// too much waits already. The message may be lost with the session: whoever tells must tell again on the next.
     #[must_use]

@@ -20,20 +20,20 @@ const HANDSHAKES: usize = 256;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection after its handshake.
-pub(super) struct Accepted {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) peer: SocketAddr,
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) peer: SocketAddr,
 }
 
 impl Accepted {
     /// The client's certificate, which the handshake has verified.
-    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+    pub(crate) fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.stream.get_ref().1.peer_certificates()?.first().cloned().map(CertificateDer::into_owned)
     }
 }
 
 /// Accepts until cancelled; each connection is served by a task of its own in `tasks`.
-pub(super) async fn accept<F, Fut>(
+pub(crate) async fn accept<F, Fut>(
     listener: &TcpListener,
     tls: Arc<ServerConfig>,
     tasks: &TaskSet,

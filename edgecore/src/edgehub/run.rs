@@ -15,7 +15,7 @@ use super::handle::{Connection, Link};
 use super::keepers::Keepers;
 use super::outbox::Outbox;
 use super::{RequestError, Settings, connection, dial, rotation};
-use crate::{metamanager, taskmanager};
+use crate::{metamanager, rules, taskmanager};
 
 /// For so long after the cloud went away it is tried often: most absences are restarts.
 const EAGER_FOR: Duration = Duration::from_secs(60);
@@ -34,14 +34,16 @@ pub struct Hub {
     pub store: metamanager::Handle,
     /// Where tasks go, if this node takes any.
     pub jobs: Option<taskmanager::Handle>,
+    /// Where what rules want goes, if this node has a part in them.
+    pub rules: Option<rules::Handle>,
     /// Whose rows are told.
     pub outboxes: Vec<Arc<dyn Outbox>>,
 }
 
 /// Runs the link on `tasks`.
 pub fn run(hub: Hub, tasks: &TaskSet) {
-    let Hub { settings, link, store, jobs, outboxes } = hub;
-    let store = Keepers { objects: store, jobs };
+    let Hub { settings, link, store, jobs, rules, outboxes } = hub;
+    let store = Keepers { objects: store, jobs, rules };
     let settings = Arc::new(settings);
     let (credentials, current) = watch::channel(None);
     let credentials = Arc::new(credentials);

@@ -1,5 +1,6 @@
 //! A client of an external broker: subscribes to what devices say, acknowledges it when it is on disk, publishes answers.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +8,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use proto::rules::Orders;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter};
 use tasks::Backoff;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::publisher::Outgoing;
+use super::sink::Listeners;
 use super::{settings, sink, topic};
-use crate::devicetwin;
+use crate::rules;
 
 /// Messages on their way to the broker; who comes when it is full is dropped, with a count.
 pub(super) const QUEUE: usize = 1024;
@@ -31,7 +34,7 @@ const LONGEST: usize = 256 * 1024 + 1024;
 /// The client, from start to shutdown. Reconnects with back-off, and subscribes anew.
 pub(super) struct External {
     pub(super) address: settings::External,
-    pub(super) twins: devicetwin::Handle,
+    pub(super) listeners: Listeners,
     pub(super) outgoing: mpsc::Receiver<Outgoing>,
     /// Answers that found no room.
     pub(super) lost: Arc<AtomicU64>,
@@ -51,7 +54,7 @@ impl External {
         let (client, mut events) = self.client();
         let (arrived, mut arrivals) = mpsc::channel::<(u64, Publish)>(AWAITED);
         let (settle, mut settled) = mpsc::channel::<Settled>(AWAITED);
-        let twins = self.twins.clone();
+        let listeners = self.listeners.clone();
         // Handing over may wait for the store; the connection's own loop must not.
         let hand_over = async move {
             let mut waiting = FuturesOrdered::new();
@@ -64,10 +67,7 @@ impl External {
                     }
                     arrived = arrivals.recv(), if waiting.len() < AWAITED => {
                         let Some((connection, publish)) = arrived else { break };
-                        let verdict = match topic::request(&publish.topic, publish.payload.clone()) {
-                            Some(request) => Some(twins.submit(request).await),
-                            None => None,
-                        };
+                        let verdict = listeners.submit(&publish.topic, publish.payload.clone()).await;
                         waiting.push_back(async move {
                             let stored = match verdict {
                                 Some(verdict) => sink::may_acknowledge(verdict).await,
@@ -85,6 +85,7 @@ impl External {
         let mut retry_at: Option<tokio::time::Instant> = None;
         // While the store takes nothing, each new connection only brings the same messages: the pauses grow.
         let mut unstored = false;
+        let mut wishes = Wishes::new(self.listeners.rules.clone());
         loop {
             tokio::select! {
                 () = token.cancelled() => {
@@ -107,6 +108,13 @@ impl External {
                         let _ = client.try_disconnect();
                     }
                 }
+                () = wishes.changed(), if connected => {
+                    let (new, over) = wishes.take();
+                    subscribe(&client, new);
+                    for filter in over {
+                        let _ = client.try_unsubscribe(filter);
+                    }
+                }
                 Some(message) = self.outgoing.recv(), if connected => {
                     let Outgoing { topic, payload } = message;
                     if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
@@ -122,9 +130,9 @@ impl External {
                             backoff.reset();
                         }
                         info!(host = self.address.host, port = self.address.port, "connected to the external MQTT broker");
-                        let filters = topic::SUBSCRIPTIONS.iter();
-                        let filters = filters.map(|filter| SubscribeFilter::new((*filter).to_owned(), QoS::AtLeastOnce));
-                        let _ = client.try_subscribe_many(filters);
+                        wishes.begin();
+                        let filters = topic::SUBSCRIPTIONS.iter().map(|filter| (*filter).to_owned());
+                        subscribe(&client, filters.chain(wishes.asked.iter().cloned()));
                     }
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         // Full only if the store stands still: what has a QoS comes again with the next connection.
@@ -157,6 +165,55 @@ impl External {
             options.set_credentials(user, password);
         }
         AsyncClient::new(options, REQUESTS)
+    }
+}
+
+/// What rules want to hear of the broker.
+struct Wishes {
+    rules: Option<rules::Handle>,
+    orders: Option<watch::Receiver<Arc<Orders>>>,
+    /// What the broker was asked for on this connection.
+    asked: HashSet<String>,
+}
+
+impl Wishes {
+    fn new(rules: Option<rules::Handle>) -> Self {
+        let orders = rules.as_ref().map(rules::Handle::orders);
+        Self { rules, orders, asked: HashSet::new() }
+    }
+
+    /// A connection begins.
+    fn begin(&mut self) {
+        if let Some(orders) = &mut self.orders {
+            orders.mark_unchanged();
+        }
+        self.asked = self.rules.as_ref().map(rules::Handle::filters).unwrap_or_default();
+    }
+
+    async fn changed(&mut self) {
+        if let Some(orders) = &mut self.orders
+            && orders.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// What is new and what is over.
+    fn take(&mut self) -> (Vec<String>, Vec<String>) {
+        let before = std::mem::take(&mut self.asked);
+        self.begin();
+        let new = self.asked.difference(&before).cloned().collect();
+        (new, before.difference(&self.asked).cloned().collect())
+    }
+}
+
+fn subscribe(client: &AsyncClient, filters: impl IntoIterator<Item = String>) {
+    let filters: Vec<_> =
+        filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce)).collect();
+    if !filters.is_empty() {
+        // Full only if the client's own loop stands still; the next connection asks again.
+        let _ = client.try_subscribe_many(filters);
     }
 }
 

@@ -1,7 +1,7 @@
 //! MQTT: the embedded broker, a client of an external one, or both, as KubeEdge's `mqttMode` says.
 //!
-//! Owns: brokers, clients and topics. May call: devicetwin, with what devices say. Called by: devicetwin, which speaks
-//! through the [`Publisher`]. A device's message is acknowledged to it only after devicetwin has it on disk.
+//! Owns: brokers, clients and topics. May call: devicetwin, with what devices say, and rules, with what is for the cloud. Called by: both,
+//! which speak through the [`Publisher`]. A device's message is acknowledged to it only after devicetwin has it on disk.
 
 pub mod broker;
 mod external;
@@ -19,11 +19,11 @@ use tokio::sync::{Mutex, mpsc};
 pub use publisher::Publisher;
 pub use settings::{Settings, SettingsError};
 
-use crate::devicetwin;
+use crate::{devicetwin, rules};
 use broker::{Broker, Limits, ListenError, Router};
 use external::External;
 use publisher::{Internal, Outgoing};
-use sink::Twins;
+use sink::Listeners;
 
 /// The brokers, before they run. Made first, because the twins need its [`Publisher`] and it needs the twins.
 #[derive(Debug)]
@@ -66,11 +66,13 @@ impl EventBus {
     pub async fn start(
         self,
         twins: devicetwin::Handle,
+        rules: Option<rules::Handle>,
         tasks: &TaskSet,
     ) -> Result<Option<SocketAddr>, ListenError> {
+        let listeners = Listeners { twins, rules };
         if let Some((address, outgoing)) = self.external {
             let lost = Arc::clone(&self.publisher.lost);
-            let external = External { address, twins: twins.clone(), outgoing, lost };
+            let external = External { address, listeners: listeners.clone(), outgoing, lost };
             let external = Arc::new(Mutex::new(external));
             tasks.spawn("external", Restart::on_failure(), move |token| {
                 let external = Arc::clone(&external);
@@ -82,7 +84,7 @@ impl EventBus {
         };
         let broker = Broker::bind(address, internal.router).await?;
         let bound = broker.address().ok();
-        broker.serve(Twins(twins), tasks);
+        broker.serve(listeners, tasks);
         Ok(bound)
     }
 }

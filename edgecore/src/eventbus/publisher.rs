@@ -1,4 +1,4 @@
-//! Publishes what the twins say on the brokers in use. Never waits for one: the twins go on without MQTT.
+//! Publishes what the twins and rules say on the brokers in use. Never waits for one: the twins go on without MQTT.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,19 +43,23 @@ impl Publisher {
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
+
+    /// Publishes on the brokers in use.
+    pub fn publish(&self, topic: &str, payload: Bytes) {
+        if let Some(Internal { router, qos, retain }) = &self.internal {
+            router.publish(topic, &payload, *qos, *retain);
+        }
+        if let Some(external) = &self.external {
+            let outgoing = Outgoing { topic: topic.to_owned(), payload };
+            if external.try_send(outgoing).is_err() && self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                warn!("the external MQTT broker is away or slow: messages to devices are dropped");
+            }
+        }
+    }
 }
 
 impl Voice for Publisher {
     fn say(&self, notice: &Notice) {
-        let topic = topic::of(&notice.to, &self.node);
-        if let Some(Internal { router, qos, retain }) = &self.internal {
-            router.publish(&topic, &notice.payload, *qos, *retain);
-        }
-        if let Some(external) = &self.external {
-            let outgoing = Outgoing { topic, payload: notice.payload.clone() };
-            if external.try_send(outgoing).is_err() && self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                warn!("the external MQTT broker is away or slow: answers to devices are dropped");
-            }
-        }
+        self.publish(&topic::of(&notice.to, &self.node), notice.payload.clone());
     }
 }

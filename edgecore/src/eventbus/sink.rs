@@ -1,4 +1,4 @@
-//! Hands what devices publish to the twins.
+//! Hands what devices publish to the twins, and what is for the cloud to the rules.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,16 +7,30 @@ use tokio::sync::oneshot;
 use super::broker::{Outcome, Sink};
 use super::topic;
 use crate::devicetwin::{self, Verdict};
+use crate::rules;
 
-/// The twins behind a broker.
-#[derive(Debug, Clone)]
-pub(super) struct Twins(pub(super) devicetwin::Handle);
+/// Who listens behind the brokers.
+#[derive(Clone)]
+pub(super) struct Listeners {
+    pub(super) twins: devicetwin::Handle,
+    pub(super) rules: Option<rules::Handle>,
+}
+
+impl Listeners {
+    /// Hands a message over, if it is for somebody. Waits for room; messages of one caller keep their order.
+    pub(super) async fn submit(&self, topic: &str, payload: Bytes) -> Option<oneshot::Receiver<Verdict>> {
+        if let Some(request) = topic::request(topic, payload.clone()) {
+            return Some(self.twins.submit(request).await);
+        }
+        self.rules.as_ref()?.keep(topic, payload).await
+    }
+}
 
 #[async_trait]
-impl Sink for Twins {
+impl Sink for Listeners {
     async fn take(&self, topic: &str, payload: Bytes) -> Outcome {
-        match topic::request(topic, payload) {
-            Some(request) => Outcome::Waiting(self.0.submit(request).await),
+        match self.submit(topic, payload).await {
+            Some(verdict) => Outcome::Waiting(verdict),
             None => Outcome::Settled,
         }
     }

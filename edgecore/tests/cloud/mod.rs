@@ -223,7 +223,7 @@ impl Edge {
             outboxes.push(Arc::new(handle.clone()));
             jobs = Some(handle);
         }
-        edgehub::run(Hub { settings, link, store: store.clone(), jobs, outboxes }, &tasks);
+        edgehub::run(Hub { settings, link, store: store.clone(), jobs, rules: None, outboxes }, &tasks);
         Self { hub, store, tasks }
     }
 

@@ -284,6 +284,21 @@ pub struct Router {
     pub port: u16,
     /// How long a REST caller waits.
     pub rest_timeout: Seconds,
+    /// Our addition: who may call. `plain` is what KubeEdge does.
+    pub mode: RouterMode,
+    /// Our addition: the file with the token that callers show in mode `secure`; made with a token of its own if it is not there.
+    pub token_file: PathBuf,
+}
+
+/// How the REST port of rules is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouterMode {
+    /// TLS with cloudcore's certificate, and `Authorization: Bearer` with the token.
+    #[default]
+    Secure,
+    /// Plain HTTP for whoever reaches the port, as KubeEdge has it.
+    Plain,
 }
 
 /// KubeEdge's iptables rules.
@@ -339,7 +354,14 @@ impl Default for CloudModules {
                 tunnel_port: 10004,
                 stream_port: 10003,
             },
-            router: Router { enable: false, address: ANY, port: 9443, rest_timeout: Seconds(60) },
+            router: Router {
+                enable: false,
+                address: ANY,
+                port: 9443,
+                rest_timeout: Seconds(60),
+                mode: RouterMode::Secure,
+                token_file: "/var/lib/cloudcore/router.token".into(),
+            },
             iptables_manager: IptablesManager { enable: true, mode: "internal".into() },
         }
     }

@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use cloud::{
     Authorization, AuthorizationMode, CloudCore, CloudHub, CloudModules, CloudStream, CommonConfig,
     ControlPlane, DeviceController, DynamicController, EdgeController, IptablesManager, KubeApi,
-    MonitorServer, NodeMode, Quic, Router, SyncController, UnixSocket,
+    MonitorServer, NodeMode, Quic, Router, RouterMode, SyncController, UnixSocket,
 };
 pub use edge::{
     Backoff, DBTest, Database, DeviceTwin, EdgeCore, EdgeHub, EdgeModules, EdgeStream, Edged, EventBus,

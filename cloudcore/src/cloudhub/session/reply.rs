@@ -32,6 +32,8 @@ pub enum Reply {
     Done,
     /// A report (event, twin, state) was taken or not.
     Report(Outcome),
+    /// What the target of a rule says to a program on the edge, or why it says nothing.
+    Said(Result<String, String>),
 }
 
 // === impl Reply ===
@@ -60,6 +62,13 @@ impl Reply {
                 vec![Item::Message(request.fail_as(speaker(request), Group::Resource, &status.message))]
             }
             (Self::Done, _) => respond(Content::ok(), None),
+            (Self::Said(said), _) => {
+                let (source, group) = (Source::RouterServiceBus, Group::User);
+                vec![Item::Message(match said {
+                    Ok(text) => request.respond_as(source, group, Content::text(&text)),
+                    Err(reason) => request.fail_as(source, group, &reason),
+                })]
+            }
             (Self::Report(outcome), Dialect::SkerryV1) => vec![Item::Ack(Ack::of(request, outcome))],
             (Self::Report(outcome), Dialect::KubeEdge) => confirm(request, &outcome).into_iter().collect(),
         }

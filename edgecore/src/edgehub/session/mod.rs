@@ -241,7 +241,9 @@ impl Session {
 
     fn push(&mut self, message: Message, out: &mut Vec<Output>) {
         match message.route.group {
-            Group::Resource | Group::Func | Group::TaskManager => self.pushes.add(message, None),
+            Group::Resource | Group::Func | Group::TaskManager | Group::User => {
+                self.pushes.add(message, None)
+            }
             // Devices come as objects of their own; the old membership list says nothing that they do not.
             Group::Twin => self.acknowledge(&message, Outcome::Done, out),
             ref group => {

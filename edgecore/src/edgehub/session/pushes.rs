@@ -55,8 +55,9 @@ impl Pushes {
     pub(super) fn stored(&mut self, outcomes: Vec<Outcome>, dialect: Dialect, out: &mut Vec<Output>) {
         for ((mut ack, answer), outcome) in self.storing.drain(..).zip(outcomes) {
             ack.outcome = outcome;
-            // KubeEdge's cloud wants to hear of a task's steps, not of its arrival.
-            if dialect == Dialect::SkerryV1 || ack.route.group != Group::TaskManager {
+            // KubeEdge's cloud wants to hear of a task's steps, not of its arrival, and of what rules want nothing.
+            let silent = matches!(ack.route.group, Group::TaskManager | Group::User);
+            if dialect == Dialect::SkerryV1 || !silent {
                 out.push(Output::Send(Item::Ack(ack)));
             }
             if let Some((ticket, message)) = answer {

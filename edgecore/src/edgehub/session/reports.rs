@@ -228,8 +228,9 @@ impl Reports {
             else {
                 continue;
             };
-            // KubeEdge's cloud answers everything but events and the steps of tasks.
-            let is_step = report.message.route.operation == Operation::UpdateNodeActionStatus;
+            // KubeEdge's cloud answers everything but events, the steps of tasks and what rules carry.
+            let operation = &report.message.route.operation;
+            let is_step = matches!(operation, Operation::UpdateNodeActionStatus | Operation::Upload);
             let silent = is_step || flight.kind == Some(ResourceKind::Event);
             if self.dialect == Dialect::KubeEdge && silent {
                 let Report { row, version, .. } = report;

@@ -179,13 +179,24 @@ fn a_report_that_the_cloud_will_never_take_is_given_up_and_others_are_tried_agai
 
 #[test]
 fn a_message_for_a_module_that_is_not_here_is_refused_to_a_skerry_cloud_and_passed_over_for_kubeedges() {
-    let rule = || message(Group::User, Operation::Publish, "topic", "\"x\"");
-    let out = Turn::new(Dialect::SkerryV1).hear(rule());
+    let strange = || message(Group::Other("csi".into()), Operation::Publish, "topic", "\"x\"");
+    let out = Turn::new(Dialect::SkerryV1).hear(strange());
     assert!(
         matches!(&out[..], [Output::Send(Item::Ack(Ack { outcome: Outcome::Rejected(_), .. }))]),
         "{out:?}"
     );
-    assert!(Turn::new(Dialect::KubeEdge).hear(rule()).is_empty());
+    assert!(Turn::new(Dialect::KubeEdge).hear(strange()).is_empty());
+}
+
+#[test]
+fn what_rules_want_is_stored_in_order_and_acknowledged_to_a_skerry_cloud_only() {
+    for (dialect, acknowledgements) in [(Dialect::SkerryV1, 1), (Dialect::KubeEdge, 0)] {
+        let mut turn = Turn::new(dialect);
+        let out = turn.hear(message(Group::User, Operation::Publish, "topic", "\"x\""));
+        assert!(matches!(&out[..], [Output::Store(messages)] if messages.len() == 1), "{out:?}");
+        let out = turn.give(Input::Stored(vec![Outcome::Done]));
+        assert_eq!(out.len(), acknowledgements, "{out:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod limits;
 mod nodes;
 mod priority;
 mod quota;
+mod rules;
 mod services;
 mod tolerations;
 
@@ -72,6 +73,7 @@ pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(
         services::create(api, target, object)?;
     }
     priority::only_one_default(api, target, object)?;
+    rules::check(api, target, None, object)?;
     quota::check(api, target, None, object)?;
     escalation::check(api, target, None, object)
 }
@@ -83,6 +85,7 @@ pub(super) fn update(api: &Api, target: &Target, old: &Value, new: &mut Value) -
     }
     limits::check_update(api, target, new)?;
     priority::only_one_default(api, target, new)?;
+    rules::check(api, target, Some(old), new)?;
     quota::check(api, target, Some(old), new)?;
     escalation::check(api, target, Some(old), new)
 }
@@ -107,7 +110,7 @@ pub(super) fn remove(target: &Target, object: &Value) -> Result<(), Status> {
     nodes::remove(target, object)
 }
 
-/// All objects of a built-in kind, in one namespace or in all.
+/// All objects of a kind, in one namespace or in all.
 fn all(api: &Api, group: &str, plural: &str, namespace: Option<&str>) -> Vec<(Key, Value)> {
     let collection = Collection::new(group, plural);
     let query = ListQuery { collection: &collection, namespace, at: None, after: None, limit: 0 };
@@ -116,7 +119,7 @@ fn all(api: &Api, group: &str, plural: &str, namespace: Option<&str>) -> Vec<(Ke
     page.into_iter().map(|(key, object)| (key, object.value())).collect()
 }
 
-/// One object of a built-in kind.
+/// One object of a kind.
 fn one(api: &Api, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
     Some(api.store.get(&ObjectId::new(&Collection::new(group, plural), namespace, name))?.value())
 }
