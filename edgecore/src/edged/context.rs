@@ -44,7 +44,7 @@ pub struct Context {
     /// Images for the node's status.
     pub(crate) listed_images: watch::Sender<Images>,
     /// Wakes who lists them.
-    pub(crate) images_changed: Notify,
+    pub(crate) images_changed: Arc<Notify>,
     /// What the pods that have begun hold.
     pub(crate) admission: Admission,
 }
@@ -59,19 +59,21 @@ impl Context {
     ) -> Self {
         let machine = Machine::look(&settings.root);
         let allocatable = settings.reserve.allocatable(machine.amounts(), machine.huge());
+        let images_changed = Arc::new(Notify::new());
+        let images = Puller::new(Arc::clone(&runtime), settings.parallel_pulls, Arc::clone(&images_changed));
         Self {
             capacity: Capacity::new(allocatable, settings.max_pods),
             machine_memory: i64::try_from(machine.memory.capacity).unwrap_or(i64::MAX),
             unified_cgroups: cgroups::is_v2(),
             clock: Clock::start(),
             events: Recorder::new(store.clone(), &settings.node_name, settings.report_events),
-            images: Arc::new(Puller::new(Arc::clone(&runtime), settings.parallel_pulls)),
+            images: Arc::new(images),
             creations: Semaphore::new(PARALLEL_CREATIONS),
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
             pressure: watch::Sender::new(Pressure::default()),
             evictions: Evictions::default(),
             listed_images: watch::Sender::new(None),
-            images_changed: Notify::new(),
+            images_changed,
             admission: Admission::default(),
             settings,
             runtime,

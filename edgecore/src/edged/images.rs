@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_cri::v1::{AuthConfig, PodSandboxConfig};
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::objects::Objects;
@@ -95,12 +95,14 @@ pub enum Found {
 pub struct Puller {
     runtime: Arc<dyn ContainerRuntime>,
     slots: Semaphore,
+    /// Woken when an image has come.
+    changed: Arc<Notify>,
 }
 
 impl Puller {
-    /// Pulls at most `parallel` images at a time.
-    pub fn new(runtime: Arc<dyn ContainerRuntime>, parallel: usize) -> Self {
-        Self { runtime, slots: Semaphore::new(parallel.max(1)) }
+    /// Pulls at most `parallel` images at a time; `changed` is woken by each that has come.
+    pub fn new(runtime: Arc<dyn ContainerRuntime>, parallel: usize, changed: Arc<Notify>) -> Self {
+        Self { runtime, slots: Semaphore::new(parallel.max(1)), changed }
     }
 
     /// Whether the image must be fetched now: `Some(present)` when it need not.
@@ -153,6 +155,7 @@ impl Puller {
         for auth in tries {
             match self.runtime.pull_image(name, auth, sandbox.clone()).await {
                 Ok(reference) => {
+                    self.changed.notify_one();
                     let image =
                         self.inspect(name).await?.unwrap_or(Image { id: reference, ..Image::default() });
                     let words = format!(

@@ -71,7 +71,9 @@ impl Site {
         };
         let registry = Registry::start(&stack.dir().join("registry")).await?;
         let way = Link::to(registry.address().parse()?)?;
-        stack.join(&runtime.options()).await?;
+        let mut options = runtime.options();
+        options.overlay["modules"]["edged"]["tailoredKubeletConfig"]["nodeStatusMaxImages"] = json!(50);
+        stack.join(&options).await?;
         stack.node_ready("edge1", LIMIT).await?;
         let site = Self { stack, runtime, registry, way };
         site.login("login", PASSWORD)?;
@@ -152,6 +154,14 @@ async fn images_wait_for_their_pod(docker: bool) -> Result<()> {
         assert_eq!(node["imageStatus"][at], json!({ "image": image, "status": "True" }));
         assert!(site.runtime.has(image)?, "{image}");
     }
+    // The scheduler hears of it before the node would have looked by itself, which it does every five minutes.
+    eventually("the node's status lists them", LIMIT, || async {
+        let path = "jsonpath={.status.images[*].names[*]}";
+        let listed =
+            site.stack.kubectl(&["get", "node", "edge1", "-o", path]).map_err(|error| error.to_string())?;
+        if images.iter().all(|image| listed.contains(image.as_str())) { Ok(()) } else { Err(listed) }
+    })
+    .await?;
     let table = site.stack.kubectl(&["get", "imageprepulljobs"])?;
     let row: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert_eq!(row[..3], ["warm", "Completed", "1/1"], "{table}");

@@ -273,7 +273,6 @@ impl Worker {
             () = unwanted => return Err(Failure::new("ErrImagePull", "given up: the pod is being deleted")),
         };
         if let Found::Pulled(words) = found {
-            ctx.images_changed.notify_one();
             say("Pulled", &words).await;
         }
         Ok(image)
