@@ -7,6 +7,7 @@
 mod device;
 mod disk;
 mod load;
+mod mapper;
 mod measure;
 mod memory;
 mod plane;

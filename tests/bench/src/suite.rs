@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Measure, device, disk, load, memory, plane, pod, reconnect};
+use crate::{Measure, device, disk, load, mapper, memory, plane, pod, reconnect};
 
 /// What can be measured on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +16,8 @@ pub enum Benchmark {
     Load,
     /// MQTT publish → DeviceStatus in a watch: latency and highest sustained rate.
     Device,
+    /// Reports of a mapper over DMI: how many are taken, and how soon.
+    Mapper,
     /// Restart of the cloud → node connected again.
     Reconnect,
     /// Bytes that an idle edge node writes.
@@ -29,10 +31,12 @@ pub enum Benchmark {
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 40] = [
+pub const NAMES: [&str; 42] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
+    "dmi.p99",
+    "dmi.rate",
     "edge.boot-50",
     "edge.cpu-0",
     "edge.cpu-10",
@@ -92,6 +96,7 @@ impl Benchmark {
             Self::Pod => pod::run(settings.pods).await,
             Self::Load => load::run().await,
             Self::Device => device::run().await,
+            Self::Mapper => mapper::run().await,
             Self::Reconnect => reconnect::run().await,
             Self::Disk => disk::run(settings.idle).await,
             Self::Size => disk::sizes(),
