@@ -73,6 +73,10 @@ fn told<T>(answer: tokio_modbus::Result<T>) -> Result<T, Error> {
     match answer {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(exception)) => Err(Error::property(format!("the device answers: {exception}"))),
+        // The library's word for an end of the stream is the system's for no error.
+        Err(tokio_modbus::Error::Transport(error)) if error.raw_os_error() == Some(0) => {
+            Err(Error::link("the device closed the connection"))
+        }
         Err(error) => Err(Error::link(error)),
     }
 }

@@ -239,15 +239,7 @@ mod tests {
     use super::*;
 
     fn property(config: &Value) -> Property {
-        Property {
-            name: "p".into(),
-            kind: Kind::Int,
-            read_only: false,
-            config: Config::new(config.as_object().unwrap().clone()),
-            desired: None,
-            collect_cycle: std::time::Duration::from_secs(1),
-            report: true,
-        }
+        Property::of("p", Kind::Int, Config::new(config.as_object().unwrap().clone()))
     }
 
     fn place(config: &Value) -> Place {

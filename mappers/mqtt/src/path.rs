@@ -75,15 +75,8 @@ mod tests {
     use super::*;
 
     fn source(config: &Value) -> Result<Source, String> {
-        let property = Property {
-            name: "p".into(),
-            kind: mapper::Kind::Float,
-            read_only: true,
-            config: Config::new(config.as_object().unwrap().clone()),
-            desired: None,
-            collect_cycle: std::time::Duration::from_secs(1),
-            report: true,
-        };
+        let config = Config::new(config.as_object().unwrap().clone());
+        let property = Property::of("p", mapper::Kind::Float, config);
         Source::of(&property).map_err(|error| error.to_string())
     }
 

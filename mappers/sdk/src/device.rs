@@ -8,6 +8,7 @@ use dmi::value::from_map;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::push::Target;
 
 /// KubeEdge's cycle where none is given.
 const CYCLE: Duration = Duration::from_secs(1);
@@ -46,6 +47,10 @@ pub struct Property {
     pub collect_cycle: Duration,
     /// Whether it is told to the cloud.
     pub report: bool,
+    /// Where else its readings go.
+    pub(crate) targets: Vec<Target>,
+    /// How often they go there.
+    pub(crate) push_cycle: Duration,
 }
 
 /// The types of a model.
@@ -105,8 +110,37 @@ impl Device {
 // === impl Property ===
 
 impl Property {
+    /// One that is read every second and told to the cloud, as tests of protocols want it.
+    #[must_use]
+    pub fn of(name: impl Into<String>, kind: Kind, config: Config) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            read_only: false,
+            config,
+            desired: None,
+            collect_cycle: CYCLE,
+            report: true,
+            targets: Vec::new(),
+            push_cycle: CYCLE,
+        }
+    }
+
+    /// Whether anybody wants to know it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.report || !self.targets.is_empty()
+    }
+
     fn new(device: &str, property: &wire::DeviceProperty, model: Option<&wire::ModelProperty>) -> Self {
         let visitors = property.visitors.clone().and_then(|visitors| visitors.config_data);
+        let (targets, missing) = property.push_method.as_ref().map(Target::all).unwrap_or_default();
+        for target in missing {
+            warn!(
+                device,
+                property = property.name,
+                "pushMethod {target} is not here: nothing is pushed there"
+            );
+        }
         let desired = property.desired.as_ref().map(|desired| desired.value.clone());
         Self {
             name: property.name.clone(),
@@ -116,6 +150,8 @@ impl Property {
             desired: desired.filter(|desired| !desired.is_empty()),
             collect_cycle: cycle(device, &property.name, property.collect_cycle),
             report: property.report_to_cloud,
+            targets,
+            push_cycle: cycle(device, &property.name, property.report_cycle),
         }
     }
 }

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::config::ConfigError;
 use crate::device::Device;
 use crate::protocol::Protocol;
+use crate::push::Push;
 use crate::reports::Reports;
 use crate::worker;
 
@@ -22,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Fleet<P> {
     protocol: Arc<P>,
     pub(crate) reports: Arc<Reports>,
+    push: Push,
     tasks: TaskSet,
     state: Mutex<State>,
 }
@@ -41,10 +43,11 @@ struct Running {
 // === impl Fleet ===
 
 impl<P: Protocol> Fleet<P> {
-    pub(crate) fn new(protocol: P, reports: Arc<Reports>) -> Self {
+    pub(crate) fn new(protocol: P, reports: Arc<Reports>, push: Push) -> Self {
         Self {
             protocol: Arc::new(protocol),
             reports,
+            push,
             tasks: TaskSet::new("devices"),
             state: Mutex::default(),
         }
@@ -131,9 +134,10 @@ impl<P: Protocol> Fleet<P> {
         info!(device = id, "a device is served");
         let (sender, receiver) = watch::channel(seen);
         let tasks = self.tasks.child(&id);
-        let (protocol, reports) = (Arc::clone(&self.protocol), Arc::clone(&self.reports));
+        let (protocol, reports, push) =
+            (Arc::clone(&self.protocol), Arc::clone(&self.reports), self.push.clone());
         tasks.spawn("device", Restart::on_failure(), move |stop| {
-            worker::run(Arc::clone(&protocol), receiver.clone(), Arc::clone(&reports), stop)
+            worker::run(Arc::clone(&protocol), receiver.clone(), Arc::clone(&reports), push.clone(), stop)
         });
         state.devices.insert(id, Running { device, task: Some((tasks, sender)) });
         Ok(())

@@ -40,7 +40,7 @@
 //! }
 //! ```
 //!
-//! Owns: the mapper's socket, a task for each device, reports that wait. May call: edgecore over its socket, the protocol.
+//! Owns: the mapper's socket, a task for each device, reports that wait, readings that are pushed elsewhere. May call: edgecore over its socket, the protocol.
 //! Called by: mappers' `main`.
 
 mod config;
@@ -48,6 +48,7 @@ mod device;
 mod fleet;
 mod options;
 mod protocol;
+mod push;
 mod reports;
 mod server;
 mod session;

@@ -14,6 +14,9 @@ pub struct Options {
     /// The mapper's own socket; edgecore must see it at the same path. Default: PROTOCOL.sock beside edgecore's.
     #[arg(long, env = "MAPPER_SOCKET")]
     pub socket: Option<PathBuf>,
+    /// The file in which readings wait that a property's pushMethod sends elsewhere. Default: /var/lib/NAME/push.db.
+    #[arg(long, env = "MAPPER_BUFFER")]
+    pub buffer: Option<PathBuf>,
     /// The name that edgecore shows. Default: PROTOCOL-mapper.
     #[arg(long, env = "MAPPER_NAME")]
     pub name: Option<String>,

@@ -25,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::fleet::Fleet;
 use crate::options::Options;
 use crate::protocol::Protocol;
+use crate::push::Push;
 use crate::reports::Reports;
 use crate::server::Ear;
 
@@ -99,8 +100,13 @@ pub async fn serve<P: Protocol>(
     stop: CancellationToken,
 ) -> Result<(), MapperError> {
     let reports = Arc::new(Reports::default());
-    let fleet = Arc::new(Fleet::new(protocol, Arc::clone(&reports)));
     let speaks = options.protocol.clone().unwrap_or_else(|| P::NAME.to_owned());
+    let name = options.name.clone().unwrap_or_else(|| format!("{speaks}-mapper"));
+    let buffer =
+        options.buffer.clone().unwrap_or_else(|| PathBuf::from("/var/lib").join(&name).join("push.db"));
+    let push = Push::new(buffer);
+    push.resume().await;
+    let fleet = Arc::new(Fleet::new(protocol, Arc::clone(&reports), push.clone()));
     let socket = options
         .socket
         .clone()
@@ -113,7 +119,7 @@ pub async fn serve<P: Protocol>(
         )
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
     let info = wire::MapperInfo {
-        name: options.name.clone().unwrap_or_else(|| format!("{speaks}-mapper")),
+        name,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api_version: "v1beta1".to_owned(),
         protocol: speaks,
@@ -126,6 +132,7 @@ pub async fn serve<P: Protocol>(
         refused = session => Err(refused),
     };
     fleet.end().await;
+    push.end().await;
     let _ = fs::remove_file(&socket);
     ended
 }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::device::{Device, Property};
 use crate::protocol::{Error, Protocol};
+use crate::push::{Push, Sample};
 use crate::reports::{Reports, Value};
 
 /// The longest that a device may take to answer.
@@ -25,6 +26,8 @@ struct Session<L> {
     link: L,
     /// When each property is read next.
     due: BTreeMap<String, Instant>,
+    /// When each property is pushed next.
+    pushed: BTreeMap<String, Instant>,
     /// What was written, so that it is not written again.
     written: BTreeMap<String, String>,
     /// What does not work, so that it is said once.
@@ -37,6 +40,7 @@ pub(crate) async fn run<P: Protocol>(
     protocol: Arc<P>,
     mut wanted: watch::Receiver<Arc<Device>>,
     reports: Arc<Reports>,
+    push: Push,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
@@ -50,7 +54,7 @@ pub(crate) async fn run<P: Protocol>(
         let why = match connected {
             Ok(link) => {
                 info!(device = device.id(), "connected");
-                let session = serve(&*protocol, link, device, &mut wanted, &reports, &mut backoff);
+                let session = serve(&*protocol, link, device, &mut wanted, (&reports, &push), &mut backoff);
                 let ended = tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     ended = session => ended,
@@ -86,18 +90,19 @@ async fn serve<P: Protocol>(
     link: P::Link,
     mut device: Arc<Device>,
     wanted: &mut watch::Receiver<Arc<Device>>,
-    reports: &Reports,
+    (reports, push): (&Reports, &Push),
     backoff: &mut Backoff,
 ) -> Option<Error> {
     let mut session = Session {
         link,
         due: BTreeMap::new(),
+        pushed: BTreeMap::new(),
         written: BTreeMap::new(),
         broken: BTreeMap::new(),
         state_due: Some(Instant::now()),
     };
     loop {
-        if let Err(error) = session.turn(protocol, &device, reports).await {
+        if let Err(error) = session.turn(protocol, &device, reports, push).await {
             return Some(error);
         }
         backoff.reset();
@@ -124,6 +129,7 @@ impl<L: Send> Session<L> {
         protocol: &P,
         device: &Device,
         reports: &Reports,
+        push: &Push,
     ) -> Result<(), Error> {
         for property in device.properties.iter().filter(|property| !property.read_only) {
             let Some(desired) = &property.desired else { continue };
@@ -139,7 +145,7 @@ impl<L: Send> Session<L> {
             }
         }
         let mut values = Vec::new();
-        for property in device.properties.iter().filter(|property| property.report) {
+        for property in device.properties.iter().filter(|property| property.is_read()) {
             let now = Instant::now();
             if self.due.get(&property.name).is_some_and(|due| *due > now) {
                 continue;
@@ -147,6 +153,10 @@ impl<L: Send> Session<L> {
             self.due.insert(property.name.clone(), now + property.collect_cycle);
             let read = limited(protocol.read(&mut self.link, property)).await;
             if let Some(Some(actual)) = self.judge(device, property, read)? {
+                self.push(device, property, &actual, push).await;
+                if !property.report {
+                    continue;
+                }
                 let wanted = property.desired.clone().filter(|_| !property.read_only).unwrap_or_default();
                 values.push((property.name.clone(), Value { actual, wanted }));
             }
@@ -160,6 +170,25 @@ impl<L: Send> Session<L> {
             self.state_due = Some(now + cycle);
         }
         Ok(())
+    }
+
+    /// Hands the reading on to the property's other targets when it is time.
+    async fn push(&mut self, device: &Device, property: &Property, value: &str, push: &Push) {
+        let now = Instant::now();
+        if property.targets.is_empty() || self.pushed.get(&property.name).is_some_and(|due| *due > now) {
+            return;
+        }
+        self.pushed.insert(property.name.clone(), now + property.push_cycle);
+        for target in &property.targets {
+            let sample = Sample {
+                namespace: device.namespace.clone(),
+                device: device.name.clone(),
+                property: property.name.clone(),
+                value: value.to_owned(),
+                at_ms: tasks::clock::unix_ms(),
+            };
+            push.take(target, sample).await;
+        }
     }
 
     /// What only this property has trouble with is said once and tried again in its cycle.
@@ -187,7 +216,7 @@ impl<L: Send> Session<L> {
     }
 
     fn next(&self, device: &Device) -> Instant {
-        let reads = device.properties.iter().filter(|property| property.report);
+        let reads = device.properties.iter().filter(|property| property.is_read());
         let reads = reads.filter_map(|property| self.due.get(&property.name).copied());
         let unwritten = device.properties.iter().filter(|property| {
             !property.read_only

@@ -2,31 +2,39 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
     Containerd, Daemon, EdgeOptions, Sensor, Stack, StackOptions, binary, device, eventually, free_ports,
 };
 use kube::{Api, api::DynamicObject};
+use sqlx::{Connection, SqliteConnection};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const BOILER: &str = include_str!("../../../deploy/samples/modbus-boiler.yaml");
 const POD: &str = include_str!("../../../deploy/mappers/modbus.yaml");
 const ROOM: &str = include_str!("../../../deploy/samples/mqtt-room.yaml");
 
+fn python(stack: &Stack, name: &str, args: &[&str]) -> Result<Daemon> {
+    let python = std::env::var("CLIENT_PYTHON").context("tests/run.sh says where the Python clients are")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(format!("{name}.py"));
+    let log = stack.dir().join(format!("{name}.log"));
+    let script = script.to_string_lossy();
+    Daemon::start(name, Path::new(&python), &[&[&*script], args].concat(), &log)
+}
+
 /// A boiler by pymodbus.
 fn boiler(stack: &Stack, port: u16) -> Result<Daemon> {
-    let python = std::env::var("CLIENT_PYTHON").context("tests/run.sh says where the Python clients are")?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/boiler.py");
-    let log = stack.dir().join("boiler.log");
-    Daemon::start("boiler", Path::new(&python), &[&script.to_string_lossy(), &port.to_string()], &log)
+    python(stack, "boiler", &[&port.to_string()])
 }
 
 fn mapper(stack: &Stack, program: &str) -> Result<Daemon> {
     let socket = stack.dir().join("edge/dmi.sock");
     let log = stack.dir().join(format!("{program}.log"));
-    Daemon::start(program, &binary(program)?, &["--edgecore-socket", &socket.to_string_lossy()], &log)
+    let buffer = stack.dir().join("push.db");
+    let args = ["--edgecore-socket", &socket.to_string_lossy(), "--buffer", &buffer.to_string_lossy()];
+    Daemon::start(program, &binary(program)?, &args, &log)
 }
 
 async fn shows(stack: &Stack, name: &str, property: &str, value: &str) -> Result<()> {
@@ -182,4 +190,102 @@ async fn a_mapper_runs_as_a_pod_that_sees_nothing_of_the_node_but_the_socket() -
         if tasks.trim().is_empty() { Ok(()) } else { Err(tasks) }
     })
     .await
+}
+
+/// What a sink has, of one path.
+fn posted(file: &Path, path: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let of_path = lines.filter(|line| line["path"].as_str().is_some_and(|found| found.starts_with(path)));
+    of_path.filter_map(|line| Some(line["body"].as_str()?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn readings_that_are_pushed_wait_on_disk_for_their_target_through_kills() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    let [port, sink] = free_ports()?;
+    let _boiler = boiler(&stack, port)?;
+    let mut mapper = mapper(&stack, "modbus-mapper")?;
+    let push = format!(
+        r#"reportCycle: 200
+    pushMethod:
+      http: {{hostName: "http://127.0.0.1", port: {sink}, requestPath: /form}}
+      otel: {{endpointURL: "http://127.0.0.1:{sink}/v1/metrics"}}
+      mqtt: {{address: "tcp://127.0.0.1:{mqtt}", topic: plant/temperature, qos: 1, retained: true}}
+      dbMethod:
+        influxdb2:
+          influxdb2ClientConfig: {{url: "http://127.0.0.1:{sink}", org: plant, bucket: boilers}}
+          influxdb2DataConfig: {{measurement: boiler, tag: {{hall: "3"}}, fieldKey: temperature}}
+    collectCycle: 200
+    reportToCloud: true
+    visitors:
+      configData: {{offset: 4}}"#,
+        mqtt = stack.mqtt_port()
+    );
+    let plain = "collectCycle: 1000\n    reportToCloud: true\n    visitors:\n      configData: {offset: 4}     # this one has it elsewhere than others of its model";
+    ensure!(BOILER.contains(plain), "the sample has the property that is pushed");
+    stack.apply(&BOILER.replace("port: 502", &format!("port: {port}")).replace(plain, &push))?;
+    shows(&stack, "boiler-1", "temperature", "65").await?;
+    // Nobody takes them, and the mapper dies.
+    let waits = async |wanted: i64| {
+        let buffer = stack.dir().join("push.db");
+        eventually("readings wait", LIMIT, || async {
+            let count = "SELECT count(*) FROM reading";
+            let held = async {
+                let mut store = SqliteConnection::connect(&format!("sqlite://{}", buffer.display())).await?;
+                sqlx::query_scalar::<_, i64>(count).fetch_one(&mut store).await
+            };
+            match held.await {
+                Ok(held) if held >= wanted => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    };
+    waits(12).await?;
+    mapper.kill();
+    mapper.restart()?;
+    waits(20).await?;
+    let before = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
+    let file = stack.dir().join("sink.txt");
+    let _sink = python(&stack, "sink", &[&sink.to_string(), &file.to_string_lossy()])?;
+    eventually("old and new readings arrive", LIMIT, || async {
+        let lines = posted(&file, "/api/v2/write");
+        let times: Vec<u128> =
+            lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        let old = times.iter().filter(|at| **at < before).count();
+        if !times.is_sorted() {
+            return Err(format!("not in order: {times:?}"));
+        }
+        if old >= 5 && times.len() > old + 3 { Ok(()) } else { Err(format!("{times:?}")) }
+    })
+    .await?;
+    let influx = posted(&file, "/api/v2/write?org=plant&bucket=boilers&precision=ms");
+    ensure!(influx[0].starts_with(r#"boiler,hall=3 temperature=""#), "{influx:?}");
+    let form = posted(&file, "/form");
+    ensure!(form[0].starts_with("temperature=") && form[0].contains("&time=20"), "{form:?}");
+    let otlp: serde_json::Value = serde_json::from_str(&posted(&file, "/v1/metrics")[0])?;
+    let metric = &otlp["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0];
+    ensure!(
+        metric["name"] == "temperature" && metric["gauge"]["dataPoints"][0]["asDouble"].is_f64(),
+        "{otlp}"
+    );
+    let heard = Command::new("mosquitto_sub")
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &stack.mqtt_port().to_string(),
+            "-t",
+            "plant/#",
+            "-C",
+            "1",
+            "-W",
+            "10",
+        ])
+        .output()?;
+    let heard = String::from_utf8_lossy(&heard.stdout).into_owned();
+    ensure!(heard.starts_with("time is 20") && heard.contains("  plant/temperature: 65"), "{heard}");
+    Ok(())
 }

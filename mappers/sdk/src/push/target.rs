@@ -1,0 +1,164 @@
+//! Where readings can go.
+
+use std::fmt;
+
+use dmi::v1beta1 as wire;
+use serde::{Deserialize, Serialize};
+
+use super::http::Poster;
+use super::mqtt::Publishers;
+use super::{NotTaken, Sample, influx, otlp};
+
+/// A target of a property's readings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Target {
+    /// A form is posted.
+    Http { url: String },
+    /// A text is published.
+    Mqtt { address: String, topic: String, qos: u8, retained: bool },
+    /// A gauge is exported by OTLP over HTTP, as JSON.
+    Otlp { url: String },
+    /// A line is written to InfluxDB 2.
+    Influx { url: String, org: String, bucket: String, measurement: String, tags: String, field: String },
+}
+
+// === impl Target ===
+
+impl Target {
+    /// All that a property's readings are pushed to, and what of it cannot be done here.
+    pub(crate) fn all(method: &wire::PushMethod) -> (Vec<Self>, Vec<&'static str>) {
+        let mut all = Vec::new();
+        let mut missing = Vec::new();
+        if let Some(http) = &method.http {
+            let host = http.hostname.trim_end_matches('/');
+            let path = http.requestpath.trim_start_matches('/');
+            let port = if http.port > 0 { format!(":{}", http.port) } else { String::new() };
+            let scheme = if host.contains("://") { "" } else { "http://" };
+            all.push(Self::Http { url: format!("{scheme}{host}{port}/{path}") });
+        }
+        if let Some(mqtt) = &method.mqtt {
+            all.push(Self::Mqtt {
+                address: mqtt.address.clone(),
+                topic: mqtt.topic.clone(),
+                qos: u8::try_from(mqtt.qos.clamp(0, 2)).unwrap_or_default(),
+                retained: mqtt.retained,
+            });
+        }
+        if let Some(otel) = &method.otel {
+            all.push(Self::Otlp { url: otel.endpoint_url.clone() });
+        }
+        if method.anomaly_detection.is_some() {
+            missing.push("anomalyDetection");
+        }
+        let database = method.db_method.clone().unwrap_or_default();
+        if let Some(wire::DbMethodInfluxdb2 {
+            influxdb2_client_config: Some(client),
+            influxdb2_data_config,
+        }) = database.influxdb2
+        {
+            let data = influxdb2_data_config.unwrap_or_default();
+            all.push(Self::Influx {
+                url: client.url,
+                org: client.org,
+                bucket: client.bucket,
+                measurement: data.measurement,
+                tags: influx::tags(&data.tag),
+                field: data.field_key,
+            });
+        }
+        let others = [
+            (database.redis.is_some(), "redis"),
+            (database.tdengine.is_some(), "TDEngine"),
+            (database.mysql.is_some(), "mysql"),
+        ];
+        missing.extend(others.into_iter().filter_map(|(is, name)| is.then_some(name)));
+        (all, missing)
+    }
+
+    pub(super) async fn send(
+        &self,
+        sample: &Sample,
+        poster: &Poster,
+        publishers: &mut Publishers,
+    ) -> Result<(), NotTaken> {
+        match self {
+            Self::Http { url } => {
+                // What KubeEdge's framework posts.
+                let form = [(sample.property.as_str(), sample.value.as_str()), ("time", &sample.time())];
+                let form = form.map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).join("&");
+                poster.post(url, "application/x-www-form-urlencoded", None, form).await
+            }
+            Self::Mqtt { address, topic, qos, retained } => {
+                let text = format!("time is {}  {topic}: {}", sample.time(), sample.value);
+                publishers.publish(address, topic, *qos, *retained, text).await
+            }
+            Self::Otlp { url } => poster.post(url, "application/json", None, otlp::gauge(sample)).await,
+            Self::Influx { url, org, bucket, measurement, tags, field } => {
+                let url = format!(
+                    "{}/api/v2/write?org={}&bucket={}&precision=ms",
+                    url.trim_end_matches('/'),
+                    escaped(org),
+                    escaped(bucket)
+                );
+                let line = influx::line(measurement, tags, field, sample);
+                let token = std::env::var("TOKEN").ok().map(|token| format!("Token {token}"));
+                poster.post(&url, "text/plain; charset=utf-8", token.as_deref(), line).await
+            }
+        }
+    }
+}
+
+/// For logs, and as the key of what waits for it: the same target is the same text.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { url } | Self::Otlp { url } => write!(f, "{url}"),
+            Self::Mqtt { address, topic, qos, retained } => write!(f, "{address} {topic} {qos} {retained}"),
+            Self::Influx { url, org, bucket, measurement, tags, field } => {
+                write!(f, "{url} {org}/{bucket} {measurement}{tags} {field}")
+            }
+        }
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// As KubeEdge's framework writes times: to the second, in UTC.
+    pub(super) fn time(&self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.at_ms).unwrap_or_default();
+        at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+/// For forms and queries.
+fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_targets_of_a_property_are_read_and_those_that_are_not_here_named() {
+        let method = wire::PushMethod {
+            http: Some(wire::PushMethodHttp {
+                hostname: "http://h".into(),
+                port: 80,
+                requestpath: "/p".into(),
+                timeout: 0,
+            }),
+            otel: Some(wire::PushMethodOtel { endpoint_url: "https://o/v1/metrics".into() }),
+            db_method: Some(wire::DbMethod {
+                redis: Some(wire::DbMethodRedis::default()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let (all, missing) = Target::all(&method);
+        let http = Target::Http { url: "http://h:80/p".into() };
+        assert_eq!(all, [http, Target::Otlp { url: "https://o/v1/metrics".into() }]);
+        assert_eq!(missing, ["redis"]);
+    }
+}
