@@ -177,13 +177,18 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         let publisher = bus.as_ref().filter(|_| modules.event_bus.enable).map(EventBus::publisher);
         let caller = modules.service_bus.enable.then(|| servicebus::Caller::new(settings.programs.timeout));
         let tools = rules::Tools { publisher, caller, connection: hub.connection() };
-        let handle = rules::open(settings.rules, tools, &rule_tasks).await?;
-        outboxes.push(Arc::new(handle.clone()));
-        outboxes.push(Arc::new(handle.answers.clone()));
-        if modules.service_bus.enable {
-            servicebus::serve(settings.programs, handle.clone(), hub.clone(), &program_tasks);
+        match rules::open(settings.rules, tools, &rule_tasks).await {
+            Ok(handle) => {
+                outboxes.push(Arc::new(handle.clone()));
+                outboxes.push(Arc::new(handle.answers.clone()));
+                if modules.service_bus.enable {
+                    servicebus::serve(settings.programs, handle.clone(), hub.clone(), &program_tasks);
+                }
+                rules = Some(handle);
+            }
+            // Pods and devices do not need them.
+            Err(reason) => error!("this node has no part in rules until edgecore is restarted: {reason}"),
         }
-        rules = Some(handle);
     }
     if let Some(bus) = bus {
         let voice = Arc::new(bus.publisher());

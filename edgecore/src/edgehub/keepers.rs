@@ -34,7 +34,7 @@ impl Keepers {
             outcomes[place] = match (&message.route.group, &self.jobs, &self.rules) {
                 (Group::User, _, Some(rules)) => rules.accept(message).await,
                 (Group::User, _, None) => Outcome::Rejected(
-                    "modules.eventBus.enable and modules.serviceBus.enable are false on this edge".into(),
+                    "this edge has no part in rules: modules.eventBus.enable and modules.serviceBus.enable are false, or its log says why".into(),
                 ),
                 (_, Some(jobs), _) => jobs.accept(&message).await,
                 (_, None, _) => Outcome::Rejected("modules.taskManager.enable is false on this edge".into()),
