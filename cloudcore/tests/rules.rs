@@ -223,3 +223,50 @@ async fn a_program_on_kubeedges_edge_hears_what_the_target_says() {
     assert_eq!(seen.lock().unwrap().as_slice(), [text.as_bytes()]);
     cloud.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_answers_costs_its_callers_their_time_and_others_a_bounded_room() {
+    let cloud = Cloud::start_with(|config| {
+        let router = &mut config.modules.router;
+        (router.enable, router.mode, router.port) = (true, RouterMode::Plain, 0);
+        router.address = [127, 0, 0, 1].into();
+        router.rest_timeout = proto::config::Seconds(3);
+    })
+    .await;
+    for (name, kind) in [("web", "rest"), ("program", "servicebus")] {
+        let spec = json!({"ruleEndpointType": kind, "properties": {"service_port": "8080"}});
+        create(&endpoints(&cloud), object("RuleEndpoint", name, spec)).await;
+    }
+    rule(&cloud, "call", json!({
+        "source": "web", "sourceResource": {"path": "api"}, "target": "program", "targetResource": {"path": "/app"},
+    }))
+    .await;
+    let mut edge = Edge::registered(&cloud, "edge1", Dialect::SkerryV1).await;
+    eventually("the rule works", || async {
+        (call(&cloud, "/edge9/default/api", "x").await.0 == 500).then_some(())
+    })
+    .await;
+    let calls = futures::future::join_all((0..300).map(|_| call(&cloud, "/edge1/default/api", "x")));
+    let reading = async {
+        loop {
+            if edge.next().await.is_none() {
+                return;
+            }
+        }
+    };
+    let answers = tokio::select! {
+        answers = calls => answers,
+        () = reading => panic!("the session ends"),
+    };
+    let count = |status: u16| answers.iter().filter(|(answer, ..)| *answer == status).count();
+    assert_eq!(
+        count(504) + count(503),
+        300,
+        "{:?}",
+        answers.iter().map(|answer| answer.0).collect::<Vec<_>>()
+    );
+    assert!((1..=256).contains(&count(504)) && count(503) >= 44, "{} {}", count(504), count(503));
+    // All room is free again.
+    assert_eq!(call(&cloud, "/edge9/default/api", "x").await.0, 500);
+    cloud.stop().await;
+}

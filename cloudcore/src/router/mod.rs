@@ -57,8 +57,8 @@ struct Shared {
 // === impl Router ===
 
 impl Router {
-    /// An engine that knows no rules yet. One that is not `enabled` is never run, and asks nodes to keep what they have. `timeout` is how
-    /// long a caller of the REST port waits.
+    /// An engine that knows no rules yet. One that is not `enabled` is never run, and has none. `timeout` is how long a caller of the
+    /// REST port waits.
     #[must_use]
     pub fn new(
         client: Client,
@@ -109,6 +109,14 @@ impl Router {
             return Work::Answered(Outcome::Done);
         }
         let from_program = request.route.source == Source::ServiceBus;
+        if !self.shared.enabled {
+            let reason = "modules.router.enable is false in this cloudcore".to_owned();
+            return if from_program {
+                Work::Refused(reason)
+            } else {
+                Work::Answered(Outcome::Rejected(reason))
+            };
+        }
         if let Some(reason) = self.unready() {
             return if from_program { Work::Refused(reason) } else { Work::Answered(Outcome::Retry(reason)) };
         }
@@ -116,9 +124,6 @@ impl Router {
     }
 
     fn unready(&self) -> Option<String> {
-        if !self.shared.enabled {
-            return Some("modules.router.enable is false in this cloudcore".into());
-        }
         let synced = self.shared.synced.load(Ordering::Acquire);
         (!synced).then(|| "cloudcore has just started and does not know the rules yet".into())
     }

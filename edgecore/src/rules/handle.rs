@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::answers::Answers;
 use super::worker::Command;
 use crate::devicetwin::Verdict;
-use crate::edgehub::{Outbox, OutboxError, Report, RowKey};
+use crate::edgehub::{Connection, Outbox, OutboxError, Report, RowKey};
 use crate::eventbus::Publisher;
 use crate::servicebus::Caller;
 
-/// What every user may publish for the cloud, rule or not, as KubeEdge has it.
+/// What every user may publish for the cloud while it is there, rule or not, as KubeEdge has it.
 const USERS: &str = "+/user/#";
 
 /// Takes what is published and called here, and what the cloud says. Cheap to clone. It is also the [`Outbox`] of messages.
@@ -25,6 +25,7 @@ pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) orders: watch::Receiver<Arc<Orders>>,
     pub(super) changed: watch::Receiver<u64>,
+    pub(super) connection: watch::Receiver<Connection>,
     pub(super) publisher: Option<Publisher>,
     pub(super) caller: Option<Caller>,
     pub(super) calls: Arc<TaskSet>,
@@ -42,9 +43,10 @@ impl Handle {
     /// Keeps a message for the cloud, if it is for the cloud. What is received says whether it is on disk. Messages of one caller keep
     /// their order.
     pub async fn keep(&self, topic: &str, payload: Bytes) -> Option<oneshot::Receiver<Verdict>> {
-        let wanted =
-            matches(USERS, topic) || self.orders.borrow().topics.iter().any(|filter| matches(filter, topic));
-        if !wanted {
+        let ordered = self.orders.borrow().topics.iter().any(|filter| matches(filter, topic));
+        // What no rule wants, as far as this node knows, is no reason to fill the disk of a node that is offline.
+        let let_up = || matches(USERS, topic) && self.connection.borrow().is_up();
+        if !ordered && !let_up() {
             return None;
         }
         let (done, stored) = oneshot::channel();

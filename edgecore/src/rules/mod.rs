@@ -81,8 +81,8 @@ pub async fn open(settings: Settings, tools: Tools, tasks: &TaskSet) -> Result<H
     let (commands, waiting) = mpsc::channel(WAITING);
     let (told, current) = watch::channel(Arc::new(orders));
     let (changed, changes) = watch::channel(0);
-    let worker =
-        Worker { store, queue, waiting, orders: told, changed, connection: tools.connection, lost: 0 };
+    let connection = tools.connection.clone();
+    let worker = Worker { store, queue, waiting, orders: told, changed, connection, lost: 0 };
     // The state outlives a panic of one run; only one run at a time holds it.
     let worker = Arc::new(Mutex::new(worker));
     tasks.spawn("worker", Restart::on_failure(), move |token| {
@@ -93,6 +93,7 @@ pub async fn open(settings: Settings, tools: Tools, tasks: &TaskSet) -> Result<H
         commands,
         orders: current,
         changed: changes,
+        connection: tools.connection,
         publisher: tools.publisher,
         caller: tools.caller,
         calls: Arc::new(tasks.child("calls")),

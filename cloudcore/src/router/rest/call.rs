@@ -47,6 +47,9 @@ struct Target {
 }
 
 pub(super) async fn call(door: &Door, request: Request) -> Response {
+    if let Some(reason) = door.router.unready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    }
     let Some(target) = target(door, request.uri()) else {
         return (StatusCode::NOT_FOUND, "Request error").into_response();
     };

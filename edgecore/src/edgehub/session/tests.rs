@@ -159,6 +159,26 @@ fn an_event_to_a_kubeedge_cloud_counts_as_told_when_a_later_ping_is_answered() {
 }
 
 #[test]
+fn a_message_of_a_rule_waits_for_a_skerry_clouds_word_and_for_kubeedges_pong() {
+    let upload = || message(Group::User, Operation::Upload, "default/room/t", "\"x\"");
+    let report = |message| Report { row: RowKey("default/room/t".into()), version: 3, message };
+    let mut turn = Turn::new(Dialect::KubeEdge);
+    turn.give(Input::Ahead { outbox: 0, limit: 128, reports: Some(vec![report(upload())]) });
+    assert!(matches!(&turn.give(Input::Pong(1))[0], Output::Confirm { version: 3, .. }));
+
+    let mut turn = Turn::new(Dialect::SkerryV1);
+    let upload = upload();
+    let ack = |outcome| Input::Received(vec![Item::Ack(Ack::of(&upload, outcome))]);
+    turn.give(Input::Ahead { outbox: 0, limit: 128, reports: Some(vec![report(upload.clone())]) });
+    assert!(turn.give(Input::Pong(1)).is_empty());
+    assert!(turn.give(ack(Outcome::Retry("the target is away".into()))).is_empty());
+    turn.now += Duration::from_secs(1);
+    assert!(matches!(&turn.give(Input::Tick)[..], [.., Output::Pull { .. }]));
+    turn.give(Input::Ahead { outbox: 0, limit: 128, reports: Some(vec![report(upload.clone())]) });
+    assert!(matches!(&turn.give(ack(Outcome::Done))[0], Output::Confirm { version: 3, .. }));
+}
+
+#[test]
 fn a_report_that_the_cloud_will_never_take_is_given_up_and_others_are_tried_again() {
     let mut turn = Turn::new(Dialect::KubeEdge);
     let patch =
