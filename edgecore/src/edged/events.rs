@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::pod::members::{self, Role};
@@ -62,17 +62,22 @@ impl Recorder {
         reason: &str,
         message: &str,
     ) {
-        let meta = &pod.metadata;
-        let object = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            name: meta.name.clone(),
-            namespace: meta.namespace.clone(),
-            uid: meta.uid.clone(),
-            resource_version: meta.resource_version.clone(),
-            field_path: container.map(|name| field_path(pod, name)),
-        };
+        let object = of_pod(pod, container);
         self.record(object, severity, reason, message).await;
+    }
+
+    /// Says something about a pod that is said of it once in its life. Saying it again, as an agent does that was killed and
+    /// does not know whether it has, changes nothing.
+    pub async fn pod_once(&self, pod: &Pod, severity: Severity, reason: &str, message: &str) {
+        let object = of_pod(pod, None);
+        let digest = Sha256::digest(format!("{}/{reason}", object.uid.as_deref().unwrap_or_default()));
+        let name = format!("{}.{}", object.name.as_deref().unwrap_or("unknown"), hex::encode(&digest[..8]));
+        let now = Timestamp::now();
+        let time = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let mut event = self.fresh(object, severity, reason, cut(message), time, now);
+        event.metadata.name = Some(name);
+        say(severity, reason, event.involved_object.name.as_deref(), message);
+        self.store(event).await;
     }
 
     /// Says something about the node.
@@ -89,14 +94,16 @@ impl Recorder {
 
     async fn record(&self, object: ObjectReference, severity: Severity, reason: &str, message: &str) {
         let message = cut(message);
-        match severity {
-            Severity::Normal => tracing::info!(reason, object = object.name, "{message}"),
-            Severity::Warning => tracing::warn!(reason, object = object.name, "{message}"),
+        say(severity, reason, object.name.as_deref(), &message);
+        if let Some(event) = self.merge(object, severity, reason, message, Timestamp::now()) {
+            self.store(event).await;
         }
+    }
+
+    async fn store(&self, event: Event) {
         if !self.enabled {
             return;
         }
-        let Some(event) = self.merge(object, severity, reason, message, Timestamp::now()) else { return };
         if let Err(error) = self.store.record_event(event).await {
             tracing::warn!("an event is not recorded: {error}");
         }
@@ -170,6 +177,26 @@ impl Recorder {
             count: Some(1),
             ..Event::default()
         }
+    }
+}
+
+fn of_pod(pod: &Pod, container: Option<&str>) -> ObjectReference {
+    let meta = &pod.metadata;
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: container.map(|name| field_path(pod, name)),
+    }
+}
+
+fn say(severity: Severity, reason: &str, object: Option<&str>, message: &str) {
+    match severity {
+        Severity::Normal => tracing::info!(reason, object, "{message}"),
+        Severity::Warning => tracing::warn!(reason, object, "{message}"),
     }
 }
 

@@ -170,7 +170,6 @@ impl Evictor {
                 continue;
             }
             if let Some(message) = storage::excess(&self.ctx, &pod, layers).await {
-                self.ctx.events.pod(&pod, None, Severity::Warning, "Evicted", &message).await;
                 self.ctx.evictions.order(&uid, Eviction::at_once(message));
                 any = true;
             }
@@ -232,7 +231,6 @@ impl Evictor {
             return;
         };
         let message = message(threshold, amount, &victim);
-        self.ctx.events.pod(&victim.pod, None, Severity::Warning, "Evicted", &message).await;
         let grace = match threshold.lasting {
             None => AT_ONCE,
             Some(_) => self.ctx.settings.housekeeping.soft_grace.max(AT_ONCE),

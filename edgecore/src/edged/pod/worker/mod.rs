@@ -74,6 +74,8 @@ pub struct Worker {
     prior: Option<PodStatus>,
     /// Whether it was asked if the pod may begin.
     admitted: bool,
+    /// That it has to go was told.
+    eviction_told: bool,
     /// The version of the pod's object that was last contradicted.
     objected: Option<String>,
     objects: Arc<Objects>,
@@ -111,6 +113,7 @@ impl Worker {
             memory: Memory::default(),
             prior: None,
             admitted: false,
+            eviction_told: false,
             objected: None,
             objects: Arc::default(),
             stale: true,
@@ -264,6 +267,7 @@ impl Worker {
         if plan.actions.is_empty() || self.prior.is_none() || to_go {
             self.report(now).await?;
         }
+        self.tell_eviction().await;
         if plan.actions.is_empty() {
             if !self.present && self.memory.finished {
                 return Ok(None);
@@ -293,6 +297,17 @@ impl Worker {
         }
         let before = status::sent_away(self.prior.as_ref()).map(Eviction::at_once);
         self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
+    }
+
+    /// Told when it is on disk and before the pod has ended; an agent that was killed in between tells it again, and it is the
+    /// same event.
+    async fn tell_eviction(&mut self) {
+        let ended = self.prior.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed");
+        let Some(eviction) = self.memory.evicted.as_ref().filter(|_| !self.eviction_told && !ended) else {
+            return;
+        };
+        self.ctx.events.pod_once(&self.pod, Severity::Warning, "Evicted", &eviction.message).await;
+        self.eviction_told = true;
     }
 
     /// Once, before the pod begins: may it? Who has begun goes on.
