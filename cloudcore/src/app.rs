@@ -155,7 +155,7 @@ impl App {
             sessions.clone(),
             metrics.clone(),
             router.enable,
-            router.rest_timeout.get(),
+            Some(router.rest_timeout.get()).filter(|timeout| !timeout.is_zero()).unwrap_or(REST_TIMEOUT),
         );
         let context = Context {
             settings: websocket::settings(hub),
@@ -268,6 +268,8 @@ impl App {
     }
 }
 
+/// How long callers of the REST port wait when the file says 0, as with KubeEdge.
+const REST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long sessions may take to say goodbye.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(3);
 /// How often the API is tried while it cannot be reached.

@@ -166,3 +166,25 @@ async fn a_full_room_loses_the_oldest_and_what_the_cloud_has_is_gone_for_good() 
     assert_eq!(bus.waiting().await, wanted[1..]);
     bus.stop().await;
 }
+
+#[tokio::test]
+async fn a_damaged_file_is_moved_aside_and_the_node_goes_on_with_what_the_cloud_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = settings(directory.path()).path;
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    let bus = Bus::start(directory.path(), settings(directory.path()), free_port()).await;
+    assert!(bus.rules.orders().borrow().topics.is_empty());
+    assert_eq!(bus.hear(Operation::Subscribe, "default/a", Content::null()).await, Outcome::Done);
+    let stored = bus.rules.keep("default/a", "1".into()).await.expect("a rule wants it");
+    assert!(stored.await.unwrap().is_settled());
+    bus.stop().await;
+    let bus = Bus::start(directory.path(), settings(directory.path()), free_port()).await;
+    assert_eq!(bus.waiting().await, [pair("default/a", "1")]);
+    bus.stop().await;
+    let aside = std::fs::read_dir(directory.path()).unwrap().flatten();
+    assert!(
+        aside
+            .map(|file| file.file_name())
+            .any(|name| name.to_string_lossy().starts_with("rules.db.corrupt-"))
+    );
+}

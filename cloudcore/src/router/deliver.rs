@@ -71,6 +71,11 @@ impl Router {
     pub(super) fn deliver(&self, node: &NodeName, request: &Message) -> Work {
         let topic = request.route.resource.to_string();
         let rules = self.shared.table().published(node, &topic);
+        if rules.is_empty() && self.shared.table().may_be_wanted(node, &topic) {
+            return Work::Answered(Outcome::Retry(format!(
+                "the rule for topic {topic} does not work just now"
+            )));
+        }
         if rules.is_empty() {
             debug!(%node, topic, "no rule wants this");
             return Work::Answered(Outcome::Rejected(format!("no rule of node {node} wants topic {topic}")));

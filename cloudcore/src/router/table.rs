@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use proto::pki::NodeName;
-use proto::rules::{Endpoint, From, Orders, RuleSpec, Way, matches};
+use proto::rules::{Endpoint, From, Orders, RuleSpec, Topic, Way, matches};
 use tokio::sync::oneshot;
 
 use super::path;
@@ -52,6 +52,8 @@ pub(super) struct Table {
     /// Those that work.
     rules: Vec<Arc<Rule>>,
     by_node: HashMap<NodeName, Vec<Arc<Rule>>>,
+    /// Node and filter of rules that do not work just now.
+    broken: Vec<(NodeName, String)>,
 }
 
 // === impl Table ===
@@ -103,6 +105,7 @@ impl Table {
         let mut oldest: Vec<_> = self.objects.iter().collect();
         oldest.sort_by_key(|(id, (object, _))| (object.created, *id));
         let mut rules: Vec<Arc<Rule>> = Vec::new();
+        let mut broken = Vec::new();
         for (id, (object, lasting)) in oldest {
             let found = self.way(id, &object.spec).and_then(|way| {
                 let mut others = rules.iter().filter(|other| other.lasting.id.namespace == id.namespace);
@@ -112,9 +115,16 @@ impl Table {
             });
             match found {
                 Ok(way) => rules.push(Arc::new(Rule { lasting: Arc::clone(lasting), way })),
-                Err(reason) => lasting.tally.trouble(&format!("the rule does not work: {reason}")),
+                Err(reason) => {
+                    lasting.tally.trouble(&format!("the rule does not work: {reason}"));
+                    let from = &object.spec.source_resource;
+                    let node = from.get("node_name").and_then(|name| name.parse().ok());
+                    let topic = from.get("topic").and_then(|topic| Topic::to_subscribe(topic).ok());
+                    broken.extend(node.zip(topic.map(|topic| format!("{}/{topic}", id.namespace))));
+                }
             }
         }
+        self.broken = broken;
         self.by_node.clear();
         for rule in &rules {
             if let Some(node) = rule.way.from.node() {
@@ -158,6 +168,11 @@ impl Table {
             _ => false,
         };
         rules.filter(fits).cloned().collect()
+    }
+
+    /// Whether a rule that does not work just now would want it.
+    pub(super) fn may_be_wanted(&self, node: &NodeName, topic: &str) -> bool {
+        self.broken.iter().any(|(at, filter)| at == node && matches(filter, topic))
     }
 
     /// The rule for what a program on a node calls.
@@ -264,6 +279,9 @@ mod tests {
         table.remove_endpoint(&id("rest"));
         table.settle();
         assert!(table.published(&node, "default/room/t").is_empty());
+        assert!(
+            table.may_be_wanted(&node, "default/room/t") && !table.may_be_wanted(&node, "default/room/u")
+        );
         let old = table.all().into_iter().find(|lasting| lasting.id.name == "old").unwrap();
         assert!(
             old.tally.news().unwrap().errors[0]

@@ -82,7 +82,7 @@ pub async fn open(settings: Settings, tools: Tools, tasks: &TaskSet) -> Result<H
     let (told, current) = watch::channel(Arc::new(orders));
     let (changed, changes) = watch::channel(0);
     let connection = tools.connection.clone();
-    let worker = Worker { store, queue, waiting, orders: told, changed, connection, lost: 0 };
+    let worker = Worker { store, queue, waiting, orders: told, changed, connection, lost: 0, rewrite: false };
     // The state outlives a panic of one run; only one run at a time holds it.
     let worker = Arc::new(Mutex::new(worker));
     tasks.spawn("worker", Restart::on_failure(), move |token| {

@@ -55,6 +55,8 @@ pub(super) struct Worker {
     pub(super) connection: watch::Receiver<Connection>,
     /// Messages that found no room.
     pub(super) lost: u64,
+    /// The file may be a new one: what is wanted is written into it with the next batch.
+    pub(super) rewrite: bool,
 }
 
 impl Worker {
@@ -104,7 +106,7 @@ impl Worker {
                 }
             }
         }
-        if orders != **self.orders.borrow() {
+        if orders != **self.orders.borrow() || (self.rewrite && !batch.is_empty()) {
             batch.orders = Some(orders.clone());
         }
         let settled = !batch.gone.is_empty();
@@ -120,6 +122,7 @@ impl Worker {
         if stored {
             kept.into_iter().for_each(|kept| self.queue.push(kept));
             if batch.orders.is_some() {
+                self.rewrite = false;
                 let (topics, urls) = (orders.topics.len(), orders.urls.len());
                 info!("rules want {topics} topics and {urls} URLs of this node");
                 self.orders.send_replace(Arc::new(orders));
@@ -156,6 +159,7 @@ impl Worker {
     async fn mend(&mut self, error: &StoreError) {
         if matches!(error, StoreError::Sql(sql) if is_corrupt(sql)) {
             self.store.close().await;
+            self.rewrite = true;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,6 +22,9 @@ use super::Door;
 
 /// KubeEdge's bound of a body.
 const BODY_LIMIT: usize = 12 << 20;
+/// How often, and after which pauses, a session that takes nothing just now is tried.
+const TRIES: usize = 200;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// Of one connection, not of the call; and what only this port may see.
 const NOT_PASSED_ON: &[&str] = &[
     "connection",
@@ -96,7 +100,7 @@ async fn pass_on(door: &Door, target: &Target, request: Request) -> Result<Respo
     match &target.rule.way.to {
         To::EventBus { topic } => {
             let message = publish(topic, &target.more, &body, dialect)?;
-            shared.sessions.tell(node, message).ok_or_else(|| busy(node))?;
+            tell(door, node, message).await?;
             Ok((StatusCode::OK, "message delivered").into_response())
         }
         To::ServiceBus { port, path } => {
@@ -117,7 +121,7 @@ async fn pass_on(door: &Door, target: &Target, request: Request) -> Result<Respo
             );
             let message = Message::new(route, content);
             let mut waiting = shared.calls.wait(node, &message.header.id);
-            shared.sessions.tell(node, message).ok_or_else(|| busy(node))?;
+            tell(door, node, message).await?;
             match tokio::time::timeout(shared.timeout, waiting.answer()).await {
                 Ok(Ok(answer)) => respond(answer),
                 Ok(Err(reason)) => Err((StatusCode::BAD_GATEWAY, reason)),
@@ -132,6 +136,19 @@ async fn pass_on(door: &Door, target: &Target, request: Request) -> Result<Respo
         }
         To::Rest { .. } => Err((StatusCode::INTERNAL_SERVER_ERROR, "invalid response".into())),
     }
+}
+
+/// Hands the message to the node's session; waits a little while others are before it.
+async fn tell(door: &Door, node: &NodeName, message: Message) -> Result<(), Refused> {
+    let sessions = &door.router.shared.sessions;
+    for _ in 0..TRIES {
+        if sessions.tell(node, message.clone()).is_some() {
+            return Ok(());
+        }
+        sessions.connected(node).ok_or_else(|| no_session(node))?;
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+    Err((StatusCode::SERVICE_UNAVAILABLE, format!("too many messages wait for node {node}: try again")))
 }
 
 /// The body, and the room that it takes while the call lasts.
@@ -219,8 +236,4 @@ fn respond(answer: HttpResponse) -> Result<Response, Refused> {
 
 fn no_session(node: &NodeName) -> Refused {
     (StatusCode::INTERNAL_SERVER_ERROR, format!("cloudcore doesn't have session for node:{node}"))
-}
-
-fn busy(node: &NodeName) -> Refused {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("too many messages wait for node {node}: try again"))
 }

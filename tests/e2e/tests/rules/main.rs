@@ -301,3 +301,53 @@ async fn rules_that_came_and_went_while_a_node_was_away_are_known_to_it_when_it_
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_a_call_costs_that_call_and_no_other_and_never_a_second_one() -> Result<()> {
+    let (mut site, program) = (Site::plain().await?, Server::start().await?);
+    site.stack.apply(&format!(
+        r#"{{"apiVersion":"rules.kubeedge.io/v1","kind":"RuleEndpoint","metadata":{{"name":"program","namespace":"default"}},"spec":{{"ruleEndpointType":"servicebus","properties":{{"service_port":"{}"}}}}}}"#,
+        program.address.port()
+    ))?;
+    site.rule(
+        "call",
+        json!({
+            "source": "web", "sourceResource": { "path": "api" },
+            "target": "program", "targetResource": { "path": "/app" },
+        }),
+    )?;
+    let url = site.url("/edge1/default/api");
+    let works = async || {
+        eventually("a call gets through", LIMIT, || async {
+            let said = call("POST", &url, b"again").await.map_err(|error| error.to_string())?;
+            if said.status == 200 { Ok(()) } else { Err(format!("{said:?}")) }
+        })
+        .await
+    };
+    works().await?;
+    program.take_its_time(true);
+    for (killed, body) in [("edge", "first"), ("cloud", "second")] {
+        let under_way = call("POST", &url, body.as_bytes());
+        tokio::pin!(under_way);
+        let there = eventually("the program is called", LIMIT, || async {
+            if program.bodies().iter().any(|seen| seen == body) { Ok(()) } else { Err(program.bodies()) }
+        });
+        tokio::select! {
+            there = there => there?,
+            said = &mut under_way => anyhow::bail!("answered too early: {said:?}"),
+        }
+        match killed {
+            "edge" => site.stack.edge_mut()?.restart()?,
+            _ => site.stack.cloud.restart()?,
+        }
+        match under_way.await {
+            Ok(said) => assert_eq!((killed, said.status), ("edge", 504), "{said:?}"),
+            Err(_) => assert_eq!(killed, "cloud"),
+        }
+        program.take_its_time(false);
+        works().await?;
+        assert_eq!(program.bodies().iter().filter(|seen| *seen == body).count(), 1, "{killed}");
+        program.take_its_time(true);
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ pub(crate) struct Seen {
 struct Record {
     seen: Arc<Mutex<Vec<Seen>>>,
     status: Arc<AtomicU16>,
+    slow: Arc<AtomicBool>,
 }
 
 /// A real HTTP server: a program on a node, or a target in the cloud. It answers with what it was sent.
@@ -78,6 +79,11 @@ impl Server {
         self.record.status.store(status, Ordering::SeqCst);
     }
 
+    /// Whether it takes half a minute to answer.
+    pub(crate) fn take_its_time(&self, slow: bool) {
+        self.record.slow.store(slow, Ordering::SeqCst);
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.record.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -100,6 +106,9 @@ async fn note(State(record): State<Record>, request: Request) -> Response {
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     record.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    if record.slow.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
     let status = StatusCode::from_u16(record.status.load(Ordering::SeqCst)).unwrap_or(StatusCode::OK);
     (status, [("x-answer", "yes")], body).into_response()
 }
