@@ -8,6 +8,7 @@
 pub mod containerd;
 mod daemon;
 pub mod device;
+pub mod disk;
 mod docker;
 pub mod image;
 mod link;

@@ -1,9 +1,9 @@
 //! Disks that are full and files that are broken.
 
-use std::{io::Write, path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::{EdgeOptions, Sensor, Stack, StackOptions, device, eventually};
+use e2e::{EdgeOptions, Sensor, Stack, StackOptions, device, disk, eventually};
 use kube::{Api, api::DynamicObject};
 use serde_json::json;
 
@@ -20,19 +20,11 @@ async fn shows(stack: &Stack, value: &str) -> Result<()> {
     .await
 }
 
-fn small_disk(at: &Path, size: &str) -> Result<()> {
-    std::fs::create_dir_all(at)?;
-    let options = format!("size={size}");
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status()?;
-    ensure!(status.success(), "mount a tmpfs at {}", at.display());
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_full_disk_refuses_readings_loudly_and_takes_them_again_when_there_is_room() -> Result<()> {
     let mut stack = Stack::start(StackOptions::default()).await?;
     let disk = stack.dir().join("disk");
-    small_disk(&disk, "4m")?;
+    disk::small(&disk, "4m")?;
     let overlay = json!({ "database": { "dataSource": disk.join("edgecore.db") } });
     stack.join(&EdgeOptions { overlay, ..EdgeOptions::default() }).await?;
     device::apply_thermometer(&stack.client(), "edge1", "meter").await?;
@@ -40,10 +32,7 @@ async fn a_full_disk_refuses_readings_loudly_and_takes_them_again_when_there_is_
     sensor.report("meter", "temperature", "1", LIMIT).await?;
     shows(&stack, "1").await?;
 
-    let filler = disk.join("filler");
-    let mut file = std::fs::File::create(&filler)?;
-    while file.write_all(&[0; 4096]).is_ok() {}
-    drop(file);
+    let filler = disk::fill(&disk)?;
     let mut refused = None;
     for reading in 2..400 {
         if let Err(error) = sensor.report("meter", "temperature", &reading.to_string(), LIMIT).await {

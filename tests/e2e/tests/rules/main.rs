@@ -7,7 +7,7 @@ mod site;
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{Fault, Sensor, eventually};
+use e2e::{Fault, Sensor, disk, eventually};
 use serde_json::json;
 use site::{Ear, LIMIT, Server, Site, call};
 
@@ -350,4 +350,45 @@ async fn a_kill_in_the_middle_of_a_call_costs_that_call_and_no_other_and_never_a
         program.take_its_time(true);
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_takes_no_message_and_loses_none_that_it_took() -> Result<()> {
+    let (mut site, target) = (Site::on_a_small_disk("4m").await?, Server::start().await?);
+    site.up("up", "room/t", &target)?;
+    site.wanted(1, 0).await?;
+    let mut sensor = Sensor::new("sensor", site.stack.mqtt_port());
+    sensor.publish("default/room/t", "0", LIMIT).await?;
+    eventually("it arrives", LIMIT, || async {
+        if target.bodies() == ["0"] { Ok(()) } else { Err(target.bodies()) }
+    })
+    .await?;
+    site.stack.link.set(Fault::Refuse);
+    let filler = disk::fill(&site.stack.dir().join("disk"))?;
+    let mut taken = vec!["0".to_owned()];
+    let long = "x".repeat(4000);
+    let mut refused = false;
+    for number in 1..400 {
+        let body = format!("{number} {long}");
+        if sensor.publish("default/room/t", &body, Duration::from_secs(3)).await.is_err() {
+            refused = true;
+            break;
+        }
+        taken.push(body);
+    }
+    assert!(refused, "a full disk takes no more");
+    assert!(site.stack.edge_mut()?.exited().is_none(), "edgecore lives on");
+    std::fs::remove_file(filler)?;
+    let mut sensor = Sensor::new("sensor", site.stack.mqtt_port());
+    sensor.publish("default/room/t", "last", LIMIT).await?;
+    taken.push("last".to_owned());
+    site.stack.link.set(Fault::None);
+    eventually("all that was taken arrives in order", LIMIT, || async {
+        let mut bodies = target.bodies();
+        // The one that was refused may have been sent again by the client.
+        bodies.retain(|body| taken.contains(body));
+        bodies.dedup();
+        if bodies == taken { Ok(()) } else { Err(bodies.len()) }
+    })
+    .await
 }

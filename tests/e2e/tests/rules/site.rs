@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use e2e::{EdgeOptions, Stack, StackOptions, eventually, free_ports};
+use e2e::{EdgeOptions, Stack, StackOptions, disk, eventually, free_ports};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -141,6 +141,15 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(router: Value) -> Result<Self> {
+        Self::start_on(router, None).await
+    }
+
+    /// As [`Site::plain`], with the node's stores on a disk of so many bytes, in the folder `disk`.
+    pub(crate) async fn on_a_small_disk(size: &str) -> Result<Self> {
+        Self::start_on(json!({ "mode": "plain" }), Some(size)).await
+    }
+
+    async fn start_on(router: Value, size: Option<&str>) -> Result<Self> {
         let [rest, programs] = free_ports()?;
         let mut overlay = json!({ "modules": { "router": {
             "enable": true, "address": "127.0.0.1", "port": rest, "restTimeout": 5,
@@ -149,7 +158,13 @@ impl Site {
             overlay["modules"]["router"][key] = value.clone();
         }
         let mut stack = Stack::start(StackOptions { cloud_overlay: overlay }).await?;
-        let edge = json!({ "modules": { "serviceBus": { "enable": true, "port": programs, "timeout": 5 } } });
+        let mut edge =
+            json!({ "modules": { "serviceBus": { "enable": true, "port": programs, "timeout": 5 } } });
+        if let Some(size) = size {
+            let at = stack.dir().join("disk");
+            disk::small(&at, size)?;
+            edge["database"] = json!({ "dataSource": at.join("edgecore.db") });
+        }
         stack.join(&EdgeOptions { overlay: edge, ..EdgeOptions::default() }).await?;
         let site = Self { stack, rest, programs };
         site.stack.apply(ENDPOINTS)?;
