@@ -1,27 +1,29 @@
 //! Owns the set of pod workers: one for every pod in the store, one for every pod that the runtime still holds although
 //! nobody wants it. Looks at the runtime as a whole when it says that something happened, and rarely otherwise.
 
+mod health;
+mod look;
+mod runtime_events;
+mod strangers;
+
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use proto::resource::ResourceKind;
 use proto::session::Dialect;
-use serde_json::json;
-use tasks::{Backoff, Restart, TaskSet};
+use tasks::{Restart, TaskSet};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::leftovers;
-use super::node::RuntimeHealth;
-use super::pod::worker::{Desired, Worker};
-use super::pod::{policy, status};
-use super::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox, labels};
-use super::static_pods::{self, StaticPods};
+use crate::edged::context::Context;
+use crate::edged::node::RuntimeHealth;
+use crate::edged::pod::worker::{Desired, Worker};
+use crate::edged::pod::{policy, status};
+use crate::edged::runtime::PodUid;
+use crate::edged::static_pods::{self, StaticPods};
 use crate::edgehub::Connection;
 use crate::metamanager::{STATIC_UID, StoreError};
 
@@ -32,12 +34,6 @@ const AFTER_EVENT: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
 /// A node whose store is new waits this long after the cloud has connected before it removes pods that it does not know.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
-/// How often the runtime is asked whether it can run pods; it is asked whether it lives at every look.
-const HEALTH_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked for what pods that are gone have left. Reads one directory.
-const CLEAN_EVERY: Duration = Duration::from_secs(30);
-/// A pod must be unknown this often in a row before it is removed.
-const UNKNOWN_LOOKS: u8 = 2;
 
 /// A worker and how to reach it.
 struct Entry {
@@ -111,7 +107,7 @@ impl Manager {
         let mut connection = self.ctx.connection.clone();
         let mut static_pods = self.static_pods.clone();
         let (nudges, mut nudged) = mpsc::channel(1);
-        let mut events = watch_runtime(&self.ctx, &self.tasks, nudges);
+        let mut events = runtime_events::watch(&self.ctx, &self.tasks, nudges);
         self.trusted = self.is_filled().await?;
         self.keep_what_pods_hold().await?;
         self.take_up_pods().await?;
@@ -301,139 +297,6 @@ impl Manager {
         }
         self.unknown.remove(&PodUid(uid.to_owned()));
     }
-
-    /// Looks at everything that the runtime holds and nudges the workers of pods that changed.
-    async fn look(&mut self) {
-        let looked = async {
-            let sandboxes = self.ctx.runtime.sandboxes(None).await?;
-            let containers = self.ctx.runtime.containers(None).await?;
-            Ok::<_, RuntimeError>((sandboxes, containers))
-        };
-        let (sandboxes, containers) = match looked.await {
-            Ok(found) => found,
-            Err(error) => {
-                self.tell_health(RuntimeHealth::Broken { reason: error.to_string() });
-                self.answers = false;
-                return;
-            }
-        };
-        if !self.answers {
-            self.answers = true;
-            for entry in self.workers.values() {
-                entry.nudge.notify_one();
-            }
-        }
-        if self.asked.is_none_or(|asked| asked.elapsed() >= HEALTH_EVERY) {
-            self.asked = Some(Instant::now());
-            let health = self.ask_health().await;
-            self.tell_health(health);
-        }
-        let prints = fingerprints(&sandboxes, &containers);
-        for (uid, print) in &prints {
-            if self.prints.get(uid) != Some(print)
-                && let Some(entry) = self.workers.get(&uid.0)
-            {
-                entry.nudge.notify_one();
-            }
-        }
-        for uid in self.prints.keys().filter(|uid| !prints.contains_key(*uid)) {
-            if let Some(entry) = self.workers.get(&uid.0) {
-                entry.nudge.notify_one();
-            }
-        }
-        self.remove_unknown(&prints, &sandboxes, &containers);
-        self.clean_up(&prints);
-        self.prints = prints;
-    }
-
-    /// What the runtime says of itself: it may answer and still be unable to run pods, for want of a network.
-    async fn ask_health(&self) -> RuntimeHealth {
-        let runtime = &self.ctx.runtime;
-        match (runtime.health().await, runtime.version().await) {
-            (Err(error), _) | (_, Err(error)) => RuntimeHealth::Broken { reason: error.to_string() },
-            (Ok(health), Ok(version)) => match (health.runtime, health.network) {
-                (Some(why), _) => {
-                    RuntimeHealth::Broken { reason: format!("container runtime not ready: {why}") }
-                }
-                (None, Some(why)) => {
-                    RuntimeHealth::Broken { reason: format!("container runtime network not ready: {why}") }
-                }
-                (None, None) => {
-                    RuntimeHealth::Ready { version: format!("{}://{}", version.name, version.version) }
-                }
-            },
-        }
-    }
-
-    fn tell_health(&self, health: RuntimeHealth) {
-        self.health.send_if_modified(|known| {
-            let differs = *known != health;
-            if differs {
-                match &health {
-                    RuntimeHealth::Broken { reason } => tracing::error!("{reason}"),
-                    RuntimeHealth::Ready { version } => {
-                        tracing::info!(version, "the container runtime is ready")
-                    }
-                    RuntimeHealth::Unknown => {}
-                }
-                *known = health;
-            }
-            differs
-        });
-    }
-
-    /// Pods that run although nobody wants them.
-    fn remove_unknown(
-        &mut self,
-        prints: &HashMap<PodUid, u64>,
-        sandboxes: &[Sandbox],
-        containers: &[Container],
-    ) {
-        self.unknown.retain(|uid, _| prints.contains_key(uid));
-        let strangers: Vec<PodUid> =
-            prints.keys().filter(|uid| !self.workers.contains_key(&uid.0)).cloned().collect();
-        if strangers.is_empty() || !self.may_remove_unknown() {
-            return;
-        }
-        for uid in strangers {
-            let looks = self.unknown.entry(uid.clone()).or_default();
-            *looks = looks.saturating_add(1);
-            if *looks >= UNKNOWN_LOOKS
-                && let Some(pod) = skeleton(&uid, sandboxes, containers)
-            {
-                tracing::warn!(%uid, "a pod runs that the cloud does not know any more: it is stopped and removed");
-                self.add_worker(uid.0, Arc::new(pod), Desired::Removed);
-            }
-        }
-    }
-
-    /// Directories and cgroups of pods that exist nowhere any more.
-    fn clean_up(&mut self, prints: &HashMap<PodUid, u64>) {
-        let recently = self.cleaned.is_some_and(|cleaned| cleaned.elapsed() < CLEAN_EVERY);
-        if recently || !self.may_remove_unknown() {
-            return;
-        }
-        self.cleaned = Some(Instant::now());
-        let left: Vec<String> = leftovers::noted(&self.ctx.settings)
-            .into_iter()
-            .filter(|uid| !self.workers.contains_key(uid) && !prints.contains_key(&PodUid(uid.clone())))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        let ctx = Arc::clone(&self.ctx);
-        self.tasks.spawn_once("clean-up", move |_| async move {
-            for uid in left {
-                let (ctx, name) = (Arc::clone(&ctx), uid.clone());
-                let done = tokio::task::spawn_blocking(move || leftovers::remove(&name, &ctx.settings));
-                match done.await.map_err(std::io::Error::other).and_then(|result| result) {
-                    Ok(true) => tracing::info!(uid, "removed what a pod that is gone had left"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(uid, "cannot remove what a pod that is gone left: {error}"),
-                }
-            }
-        });
-    }
 }
 
 fn text(part: &Option<String>) -> &str {
@@ -453,95 +316,4 @@ fn same_wish(old: &Pod, new: &Pod) -> bool {
         && a.generation == b.generation
         && gates(old) == gates(new)
         && status::is_denied(old) == status::is_denied(new)
-}
-
-/// A number per pod that changes when one of its sandboxes or containers changes state.
-fn fingerprints(sandboxes: &[Sandbox], containers: &[Container]) -> HashMap<PodUid, u64> {
-    let mut facts: HashMap<PodUid, Vec<(&str, u8)>> = HashMap::new();
-    for sandbox in sandboxes {
-        facts.entry(sandbox.uid.clone()).or_default().push((&sandbox.id.0, u8::from(sandbox.ready)));
-    }
-    for container in containers {
-        let state = match container.state {
-            ContainerState::Created => 2,
-            ContainerState::Running { .. } => 3,
-            ContainerState::Exited(_) => 4,
-            ContainerState::Unknown => 5,
-        };
-        facts.entry(container.uid.clone()).or_default().push((&container.id.0, state));
-    }
-    let print = |mut list: Vec<(&str, u8)>| {
-        list.sort_unstable();
-        let mut hasher = DefaultHasher::new();
-        list.hash(&mut hasher);
-        hasher.finish()
-    };
-    facts.into_iter().map(|(uid, list)| (uid, print(list))).collect()
-}
-
-/// What the runtime's labels tell about a pod that the store does not know.
-fn skeleton(uid: &PodUid, sandboxes: &[Sandbox], containers: &[Container]) -> Option<Pod> {
-    let of_container = containers.iter().find(|container| container.uid == *uid).map(|container| {
-        let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
-        (label(labels::POD_NAME), label(labels::POD_NAMESPACE))
-    });
-    let of_sandbox = sandboxes.iter().find(|sandbox| sandbox.uid == *uid);
-    let (name, namespace) =
-        of_sandbox.map(|sandbox| (sandbox.name.clone(), sandbox.namespace.clone())).or(of_container)?;
-    let grace = containers
-        .iter()
-        .filter(|container| container.uid == *uid)
-        .filter_map(|container| container.annotations.get(labels::GRACE)?.parse::<i64>().ok())
-        .max();
-    serde_json::from_value(json!({
-        "metadata": { "name": name, "namespace": namespace, "uid": uid.0 },
-        "spec": { "containers": [], "terminationGracePeriodSeconds": grace },
-    }))
-    .ok()
-}
-
-/// Keeps an event stream open; the receiver says whether there is one.
-fn watch_runtime(ctx: &Arc<Context>, tasks: &TaskSet, nudges: mpsc::Sender<()>) -> watch::Receiver<bool> {
-    /// A stream that lives this long is taken for one that works.
-    const ALIVE_AFTER: Duration = Duration::from_millis(200);
-    let (live, receiver) = watch::channel(false);
-    let live = Arc::new(live);
-    let ctx = Arc::clone(ctx);
-    tasks.spawn("runtime-events", Restart::on_failure(), move |token| {
-        let (ctx, nudges, live) = (Arc::clone(&ctx), nudges.clone(), Arc::clone(&live));
-        async move {
-            let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-            loop {
-                let stream = ctx.runtime.watch(nudges.clone());
-                tokio::pin!(stream);
-                let ended = tokio::select! {
-                    () = token.cancelled() => return Ok::<(), RuntimeError>(()),
-                    ended = &mut stream => ended,
-                    () = tokio::time::sleep(ALIVE_AFTER) => {
-                        live.send_replace(true);
-                        pause.reset();
-                        tokio::select! {
-                            () = token.cancelled() => return Ok(()),
-                            ended = &mut stream => ended,
-                        }
-                    }
-                };
-                live.send_replace(false);
-                let wait = match ended {
-                    Err(RuntimeError::Unsupported { .. }) => {
-                        tracing::info!("the container runtime has no events: it is asked every second");
-                        Duration::from_secs(600)
-                    }
-                    _ => pause.pause(),
-                };
-                // What happened while nobody listened.
-                nudges.try_send(()).ok();
-                tokio::select! {
-                    () = token.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => {}
-                }
-            }
-        }
-    });
-    receiver
 }
