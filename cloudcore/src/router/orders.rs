@@ -25,6 +25,15 @@ struct Node {
 }
 
 impl Told {
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Forgets nodes that are not connected and hold nothing that would have to be taken back.
+    pub(super) fn keep(&mut self, connected: impl Fn(&NodeName) -> bool) {
+        self.nodes.retain(|node, known| connected(node) || known.held != Orders::default());
+    }
+
     /// Tells `node` what it does not know yet. `send` is false when the session takes no more just now.
     pub(super) fn tell(
         &mut self,
@@ -132,6 +141,7 @@ mod tests {
             said(&mut told, 2, edge, &one, 9),
             ["unsubscribe default/a", "subscribe default/b", "stop http://x"]
         );
+        told.keep(|_| false);
         assert_eq!(
             said(&mut told, 3, edge, &orders(&["c/d", "e/f"], &[]), 2),
             ["unsubscribe default/b", "subscribe c/d"]
@@ -149,5 +159,7 @@ mod tests {
         assert!(said(&mut told, 1, edge, &none, 9).is_empty());
         assert_eq!(said(&mut told, 1, edge, &orders(&["a/b"], &[]), 9), ["update rules"]);
         assert_eq!(said(&mut told, 2, edge, &orders(&["a/b"], &[]), 9), ["update rules"]);
+        told.keep(|_| false);
+        assert!(told.nodes.is_empty());
     }
 }

@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use proto::pki::NodeName;
 use proto::rules::{GROUP, VERSION};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -174,7 +175,12 @@ impl Router {
             if !self.shared.synced.load(Ordering::Acquire) {
                 continue;
             }
-            for (node, session, dialect) in self.shared.sessions.all() {
+            let connected = self.shared.sessions.all();
+            if told.len() > 2 * connected.len() + 64 {
+                let connected: HashSet<&NodeName> = connected.iter().map(|(node, ..)| node).collect();
+                told.keep(|node| connected.contains(node));
+            }
+            for (node, session, dialect) in connected {
                 let wanted = self.shared.table().orders(&node);
                 told.tell(&node, session, dialect, &wanted, |message| {
                     self.shared.sessions.tell(&node, message).is_some_and(|on| on == session)

@@ -97,6 +97,17 @@ async fn a_program_in_the_cloud_publishes_on_a_node() -> Result<()> {
     assert_eq!((said.status, said.body.as_str()), (200, "message delivered"));
     assert_eq!(ear.next().await?, ("lights/kitchen".to_owned(), vec![0xff, 0]));
 
+    // What the README shows.
+    site.stack.apply(include_str!("../../../../deploy/samples/rules.yaml"))?;
+    let mut lamp = Ear::on(site.stack.mqtt_port(), "cmd/#").await?;
+    let sample = site.url("/edge1/default/lights/kitchen");
+    eventually("the sample works", LIMIT, || async {
+        let said = call("POST", &sample, b"off").await.map_err(|error| error.to_string())?;
+        if said.status == 200 { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await?;
+    assert_eq!(lamp.next().await?, ("cmd/lights/kitchen".to_owned(), b"off".to_vec()));
+
     let said = call("POST", &site.url("/edge9/default/cmd/kitchen"), b"on").await?;
     assert_eq!((said.status, said.body.as_str()), (500, "cloudcore doesn't have session for node:edge9"));
     // KubeEdge's pattern would take this for the rule's.

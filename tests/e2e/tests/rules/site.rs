@@ -232,7 +232,8 @@ pub(crate) struct Ear {
 
 impl Ear {
     pub(crate) async fn on(port: u16, filter: &str) -> Result<Self> {
-        let (client, mut events) = AsyncClient::new(MqttOptions::new("ear", "127.0.0.1", port), 10);
+        let name = format!("ear-{}", filter.split('/').next().unwrap_or_default());
+        let (client, mut events) = AsyncClient::new(MqttOptions::new(name, "127.0.0.1", port), 10);
         client.subscribe(filter, QoS::AtLeastOnce).await?;
         let subscribed = async {
             loop {
