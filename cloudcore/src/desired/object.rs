@@ -134,6 +134,12 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (field, value) in whole {
         match field.as_str() {
+            "metadata" if matches!(resource, ResourceKind::Device) => {
+                // Labels of a device are for people, but for the one that edges show.
+                for pointer in ["/uid", "/deletionTimestamp", "/labels/description"] {
+                    value.pointer(pointer).map(Value::to_string).hash(&mut hasher);
+                }
+            }
             "metadata" => {
                 for (field, value) in value.as_object().into_iter().flatten() {
                     if !matches!(field.as_str(), "resourceVersion" | "generation") {

@@ -3,8 +3,10 @@
 //! Owns: these types and the names in them. The API server validates objects against `deploy/crds`; a report from an edge
 //! is parsed here, at the border. Called by devicecontroller and devicetwin.
 
+pub mod check;
 mod object;
 mod report;
+pub mod value;
 
 pub use object::{
     AccessMode, Desired, Device, DeviceMethod, DeviceModel, DeviceModelSpec, DeviceProperty, DeviceSpec,

@@ -192,6 +192,14 @@ async fn a_mapper_runs_as_a_pod_that_sees_nothing_of_the_node_but_the_socket() -
     .await
 }
 
+/// The first that a sink has of one path; each target is served by itself.
+async fn first(file: &Path, path: &str) -> Result<String> {
+    eventually(&format!("{path} has something"), LIMIT, || async {
+        posted(file, path).into_iter().next().ok_or("nothing")
+    })
+    .await
+}
+
 /// What a sink has, of one path.
 fn posted(file: &Path, path: &str) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -263,9 +271,9 @@ async fn readings_that_are_pushed_wait_on_disk_for_their_target_through_kills() 
     .await?;
     let influx = posted(&file, "/api/v2/write?org=plant&bucket=boilers&precision=ms");
     ensure!(influx[0].starts_with(r#"boiler,hall=3 temperature=""#), "{influx:?}");
-    let form = posted(&file, "/form");
-    ensure!(form[0].starts_with("temperature=") && form[0].contains("&time=20"), "{form:?}");
-    let otlp: serde_json::Value = serde_json::from_str(&posted(&file, "/v1/metrics")[0])?;
+    let form = first(&file, "/form").await?;
+    ensure!(form.starts_with("temperature=") && form.contains("&time=20"), "{form}");
+    let otlp: serde_json::Value = serde_json::from_str(&first(&file, "/v1/metrics").await?)?;
     let metric = &otlp["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0];
     ensure!(
         metric["name"] == "temperature" && metric["gauge"]["dataPoints"][0]["asDouble"].is_f64(),

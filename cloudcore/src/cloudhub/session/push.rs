@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use proto::devices::{Member, MembershipUpdate};
+use proto::devices::{Device, Member, MembershipUpdate};
 use proto::message::{Content, Group, Message, MessageId, Operation, Route, Source};
 use proto::resource::{ObjectKey, Resource, ResourceKind};
 use serde_json::{Value, json};
@@ -64,13 +64,20 @@ pub(super) fn membership(
         return None;
     }
     let id = format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name);
-    let device = Some(vec![Member { id, name: key.name.clone(), description: None }]);
+    let known = match target {
+        Target::Present(object) | Target::Gone { last: Some(object), .. } => Some(object),
+        Target::Gone { last: None, .. } => None,
+    };
+    let device = || {
+        let description = known.and_then(|object| description(object));
+        Some(vec![Member { id: id.clone(), name: key.name.clone(), description }])
+    };
     let (added_devices, removed_devices) = match target {
-        Target::Present(_) if members.insert(key.clone()) => (device, None),
+        Target::Present(_) if members.insert(key.clone()) => (device(), None),
         Target::Present(_) => return None,
         Target::Gone { .. } => {
             members.remove(key);
-            (None, device)
+            (None, device())
         }
     };
     let event_id = MessageId::new().to_string();
@@ -78,6 +85,12 @@ pub(super) fn membership(
     let content = MembershipUpdate { event_id, timestamp, added_devices, removed_devices };
     let route = Route::new(Source::DeviceController, Group::Twin, Operation::Update, Resource::Membership);
     Content::json(&content).ok().map(|content| Message::new(route, content))
+}
+
+/// A device's label `description`.
+fn description(object: &Object) -> Option<String> {
+    let device: Device = object.content.parse_lenient().ok()?;
+    device.metadata.labels?.remove("description")
 }
 
 /// The least that names an object: what remains of one that is gone.

@@ -1,8 +1,10 @@
 //! Whether a value may become a twin's.
 
+use proto::devices::value::{Misfit, number, within};
+
 use super::answer::Reason;
 use super::model::Rule;
-use super::twin::{ValueType, is_value, number};
+use super::twin::{ValueType, is_value};
 
 /// Checks `value` of property `key` against the type in force and the model's range.
 pub(super) fn value(
@@ -30,14 +32,14 @@ pub(super) fn typed(
         return Ok(());
     }
     let Some(parsed) = number(value) else { return Ok(()) };
-    // What is no number is outside of any range.
-    if let Some(minimum) = rule.minimum.filter(|minimum| parsed.is_nan() || parsed < *minimum) {
-        return Err(Reason::BelowMinimum { key: key.to_owned(), value: value.to_owned(), minimum });
-    }
-    if let Some(maximum) = rule.maximum.filter(|maximum| parsed.is_nan() || parsed > *maximum) {
-        return Err(Reason::AboveMaximum { key: key.to_owned(), value: value.to_owned(), maximum });
-    }
-    Ok(())
+    within(parsed, rule.minimum, rule.maximum).map_err(|misfit| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        match misfit {
+            Misfit::Type(wrong) => Reason::WrongValue(wrong),
+            Misfit::BelowMinimum(minimum) => Reason::BelowMinimum { key, value, minimum },
+            Misfit::AboveMaximum(maximum) => Reason::AboveMaximum { key, value, maximum },
+        }
+    })
 }
 
 /// The type in force: the model's; without one the stored; without that the one the client names.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::twin::{ValueType, number};
+use proto::devices::value::number;
+
+use super::twin::ValueType;
 
 /// The rules of a model, by property. A property without a rule is taken as KubeEdge takes it: by the type that
 /// its first reporter names.

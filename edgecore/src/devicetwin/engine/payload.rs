@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Reason;
 use super::device::Version;
-use super::twin::is_key;
+use proto::devices::value::is_property_name;
 
 /// How much one device may ask of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn twins(body: &mut Map<String, Value>, limits: &Limits) -> Result<Vec<(String, 
     twins
         .iter()
         .map(|(key, value)| match value {
-            _ if !is_key(key) => Err(Reason::KeyCharacters),
+            _ if !is_property_name(key) => Err(Reason::KeyCharacters),
             Value::Null => Ok((key.clone(), None)),
             Value::Object(entry) => Ok((key.clone(), Some(entry_of(entry)?))),
             _ => Err(Reason::Malformed),

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use proto::devices::PropertyType;
+pub use proto::devices::value::WrongValue;
+use proto::devices::value::is_plain;
+
 /// What a client may call a value's type. KubeEdge stores the word as it came; so do we.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ValueType {
@@ -19,23 +23,6 @@ pub enum ValueType {
     /// Exactly `true` or `false`.
     Boolean,
     /// Base64 or hex text; only for properties whose model says BYTES.
-    Bytes,
-}
-
-/// Why a value is refused, in KubeEdge's words where it has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WrongValue {
-    /// No 64-bit decimal.
-    #[error("the value is not int or integer")]
-    Int,
-    /// No number.
-    #[error("the value is not float")]
-    Float,
-    /// Another word.
-    #[error("the bool value must be true or false")]
-    Boolean,
-    /// No encoding of bytes that we know.
-    #[error("the value is neither base64 nor hex")]
     Bytes,
 }
 
@@ -81,14 +68,18 @@ impl ValueType {
 
     /// Whether `value` is of this type.
     pub fn check(self, value: &str) -> Result<(), WrongValue> {
+        self.of_model().check(value)
+    }
+
+    /// The model's word for it.
+    fn of_model(self) -> PropertyType {
         match self {
-            Self::String => Ok(()),
-            Self::Int | Self::Integer => value.parse::<i64>().map(drop).map_err(|_| WrongValue::Int),
-            Self::Float | Self::Double => number(value).map(drop).ok_or(WrongValue::Float),
-            Self::Boolean if matches!(value, "true" | "false") => Ok(()),
-            Self::Boolean => Err(WrongValue::Boolean),
-            Self::Bytes if is_encoded_bytes(value) => Ok(()),
-            Self::Bytes => Err(WrongValue::Bytes),
+            Self::String => PropertyType::String,
+            Self::Int | Self::Integer => PropertyType::Int,
+            Self::Float => PropertyType::Float,
+            Self::Double => PropertyType::Double,
+            Self::Boolean => PropertyType::Boolean,
+            Self::Bytes => PropertyType::Bytes,
         }
     }
 }
@@ -99,37 +90,11 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// Go's ParseFloat: what overflows is no number, what says infinity is one.
-#[must_use]
-pub(super) fn number(value: &str) -> Option<f64> {
-    let parsed: f64 = value.parse().ok()?;
-    let says_infinity =
-        value.trim_start_matches(['+', '-']).as_bytes().first().is_some_and(|b| b | 32 == b'i');
-    (parsed.is_finite() || parsed.is_nan() || says_infinity).then_some(parsed)
-}
-
-/// Either alphabet of base64, padded or not; hex is among it.
-fn is_encoded_bytes(value: &str) -> bool {
-    let body = value.trim_end_matches('=');
-    let letters = body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_'));
-    letters && body.len() % 4 != 1 && value.len() - body.len() <= 2
-}
-
-/// A property's name: 1 to 128 of KubeEdge's characters.
-#[must_use]
-pub(super) fn is_key(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
 /// A value of any type: at most 512 of KubeEdge's characters. Base64's `+` and `=` are let through for BYTES.
 #[must_use]
 pub(super) fn is_value(text: &str, value_type: ValueType) -> bool {
     let extra = |b: u8| value_type == ValueType::Bytes && matches!(b, b'+' | b'=');
     text.len() <= 512 && text.bytes().all(|b| is_plain(b) || extra(b))
-}
-
-fn is_plain(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b',' | b':' | b'/' | b'@' | b'#')
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod certificates;
+mod devices;
 mod escalation;
 mod limits;
 mod nodes;
@@ -74,6 +75,7 @@ pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(
     }
     priority::only_one_default(api, target, object)?;
     rules::check(api, target, None, object)?;
+    devices::check(api, target, None, object)?;
     quota::check(api, target, None, object)?;
     escalation::check(api, target, None, object)
 }
@@ -86,6 +88,7 @@ pub(super) fn update(api: &Api, target: &Target, old: &Value, new: &mut Value) -
     limits::check_update(api, target, new)?;
     priority::only_one_default(api, target, new)?;
     rules::check(api, target, Some(old), new)?;
+    devices::check(api, target, Some(old), new)?;
     quota::check(api, target, Some(old), new)?;
     escalation::check(api, target, Some(old), new)
 }
