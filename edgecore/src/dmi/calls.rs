@@ -35,7 +35,10 @@ pub(super) enum CallError {
 }
 
 /// A connection to a mapper.
-pub(super) struct Line(DeviceMapperServiceClient<Channel>);
+pub(super) struct Line {
+    client: DeviceMapperServiceClient<Channel>,
+    address: String,
+}
 
 // === impl Line ===
 
@@ -52,7 +55,7 @@ impl Line {
         });
         let endpoint = Endpoint::from_static("http://mapper.invalid").connect_timeout(LIMIT);
         match endpoint.connect_with_connector(connect).await {
-            Ok(channel) => Ok(Self(DeviceMapperServiceClient::new(channel))),
+            Ok(channel) => Ok(Self { client: DeviceMapperServiceClient::new(channel), address }),
             Err(error) => Err(CallError::Unreachable { address, cause: innermost(&error) }),
         }
     }
@@ -60,13 +63,17 @@ impl Line {
     pub(super) async fn say(&mut self, call: &Call) -> Result<(), CallError> {
         match tokio::time::timeout(LIMIT, self.send(call)).await {
             Ok(Ok(())) => Ok(()),
+            // A mapper that dies in the middle refuses nothing.
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
+                Err(CallError::Unreachable { address: self.address.clone(), cause: innermost(&status) })
+            }
             Ok(Err(status)) => Err(CallError::Refused(status.message().to_owned())),
             Err(_) => Err(CallError::Late),
         }
     }
 
     async fn send(&mut self, call: &Call) -> Result<(), Status> {
-        let Self(client) = self;
+        let Self { client, .. } = self;
         let (namespace, name) = call.name.split_once('/').unwrap_or_default();
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         match &call.what {

@@ -122,7 +122,7 @@ impl<P: Protocol> Fleet<P> {
         if let Err(wrong) = self.protocol.check(&seen) {
             warn!(device = id, "not served until it is changed: {wrong}");
             self.stop(state, &id).await;
-            self.reports.state(&id, "unhealthy");
+            self.reports.state_of(&id, "unhealthy");
             state.devices.insert(id, Running { device, task: None });
             return Err(wrong);
         }

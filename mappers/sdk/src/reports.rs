@@ -21,10 +21,15 @@ const SAME: Duration = Duration::from_secs(60);
 /// What waits, of all devices.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
-    waiting: Mutex<BTreeMap<String, Waiting>>,
-    /// What was taken last, and when.
-    taken: Mutex<HashMap<(String, String), (Value, Instant)>>,
+    state: Mutex<State>,
     news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: BTreeMap<String, Waiting>,
+    /// What was taken last, and when; of properties of which nothing newer waits or is under way.
+    taken: HashMap<(String, String), (Value, Instant)>,
 }
 
 /// A property's value, and what is wanted of it.
@@ -49,41 +54,65 @@ pub(crate) struct Lost(pub Status);
 impl Reports {
     /// Values of a device. Those that edgecore has just taken are left out.
     pub(crate) fn values(&self, device: &str, values: impl IntoIterator<Item = (String, Value)>) {
-        let taken = lock(&self.taken);
+        let mut state = self.state();
         let now = Instant::now();
-        let news = values.into_iter().filter(|(property, value)| {
-            let known = taken.get(&(device.to_owned(), property.clone()));
-            known.is_none_or(|(old, at)| old != value || now.duration_since(*at) >= SAME)
-        });
-        let news: Vec<_> = news.collect();
-        drop(taken);
-        if !news.is_empty() {
-            lock(&self.waiting).entry(device.to_owned()).or_default().values.extend(news);
+        let mut news = false;
+        for (property, value) in values {
+            let key = (device.to_owned(), property.clone());
+            let same = |(old, at): &(Value, Instant)| *old == value && now.duration_since(*at) < SAME;
+            if state.taken.get(&key).is_some_and(same) {
+                continue;
+            }
+            // From now on this one is the newest, also while it is under way: an older one that comes again is news.
+            state.taken.remove(&key);
+            state.waiting.entry(device.to_owned()).or_default().values.insert(property, value);
+            news = true;
+        }
+        if news {
             self.news.notify_one();
         }
     }
 
     /// Whether a device is online.
-    pub(crate) fn state(&self, device: &str, state: &str) {
-        lock(&self.waiting).entry(device.to_owned()).or_default().state = Some(state.to_owned());
+    pub(crate) fn state_of(&self, device: &str, word: &str) {
+        self.state().waiting.entry(device.to_owned()).or_default().state = Some(word.to_owned());
         self.news.notify_one();
     }
 
     /// The device is gone, and so is what waits of it.
     pub(crate) fn forget(&self, device: &str) {
-        lock(&self.waiting).remove(device);
-        lock(&self.taken).retain(|(of, _), _| of != device);
+        let mut state = self.state();
+        state.waiting.remove(device);
+        state.taken.retain(|(of, _), _| of != device);
     }
 
     /// edgecore may have forgotten what it took.
     pub(crate) fn begin_anew(&self) {
-        lock(&self.taken).clear();
+        self.state().taken.clear();
+    }
+
+    /// edgecore has these.
+    fn took(&self, device: &str, batch: BTreeMap<String, Value>) {
+        let mut state = self.state();
+        let at = Instant::now();
+        for (property, value) in batch {
+            let newer =
+                state.waiting.get(device).is_some_and(|waiting| waiting.values.contains_key(&property));
+            if !newer {
+                state.taken.insert((device.to_owned(), property), (value, at));
+            }
+        }
+    }
+
+    /// Nothing that holds the lock can panic half-way.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what waits until edgecore is lost. What was not taken then waits on.
     pub(crate) async fn send(&self, client: &DeviceManagerServiceClient<Channel>) -> Lost {
         loop {
-            let batch = std::mem::take(&mut *lock(&self.waiting));
+            let batch = std::mem::take(&mut self.state().waiting);
             if batch.is_empty() {
                 self.news.notified().await;
                 continue;
@@ -120,12 +149,7 @@ impl Reports {
         let mut batches = vec![std::mem::take(&mut waiting.values)];
         while let Some(batch) = batches.pop().filter(|batch| !batch.is_empty()) {
             match client.report_device_status(status_request(&device, &batch)).await {
-                Ok(_) => {
-                    let at = Instant::now();
-                    let taken =
-                        batch.into_iter().map(|(property, value)| ((device.clone(), property), (value, at)));
-                    lock(&self.taken).extend(taken);
-                }
+                Ok(_) => self.took(&device, batch),
                 Err(status) if is_lasting(&status) && batch.len() > 1 => {
                     batches.extend(batch.into_iter().map(|one| BTreeMap::from([one])));
                 }
@@ -143,8 +167,8 @@ impl Reports {
     }
 
     fn put_back(&self, device: String, older: Waiting, why: Status) -> Option<Lost> {
-        let mut all = lock(&self.waiting);
-        let newest = all.entry(device).or_default();
+        let mut state = self.state();
+        let newest = state.waiting.entry(device).or_default();
         newest.state = newest.state.take().or(older.state);
         for (property, value) in older.values {
             newest.values.entry(property).or_insert(value);
@@ -189,7 +213,62 @@ fn status_request(device: &str, values: &BTreeMap<String, Value>) -> wire::Repor
     }
 }
 
-/// Nothing that holds one of these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> (String, Value) {
+        ("p".to_owned(), Value { actual: text.to_owned(), wanted: String::new() })
+    }
+
+    fn waiting(reports: &Reports) -> Option<String> {
+        reports.state().waiting.get("d").and_then(|waiting| Some(waiting.values.get("p")?.actual.clone()))
+    }
+
+    /// As [`Reports::send`] does: what waits is under way.
+    fn under_way(reports: &Reports) -> BTreeMap<String, Value> {
+        std::mem::take(&mut reports.state().waiting).remove("d").unwrap_or_default().values
+    }
+
+    #[test]
+    fn a_value_that_returns_while_another_waits_or_is_under_way_is_the_last_one_told() {
+        let reports = Reports::default();
+        reports.values("d", [value("a")]);
+        let first = under_way(&reports);
+        reports.took("d", first);
+        reports.values("d", [value("a")]);
+        assert_eq!(waiting(&reports), None, "edgecore has it");
+
+        // It waits.
+        reports.values("d", [value("b")]);
+        reports.values("d", [value("a")]);
+        assert_eq!(waiting(&reports).as_deref(), Some("a"));
+
+        // It is under way.
+        under_way(&reports);
+        reports.values("d", [value("b")]);
+        let second = under_way(&reports);
+        reports.values("d", [value("a")]);
+        reports.took("d", second);
+        assert_eq!(waiting(&reports).as_deref(), Some("a"));
+        let last = under_way(&reports);
+        reports.took("d", last);
+        reports.values("d", [value("a")]);
+        assert_eq!(waiting(&reports), None);
+    }
+
+    #[test]
+    fn what_could_not_be_told_waits_unless_something_newer_does() {
+        let reports = Reports::default();
+        reports.values("d", [value("old")]);
+        let values = under_way(&reports);
+        reports.values("d", [value("new")]);
+        reports.put_back(
+            "d".into(),
+            Waiting { state: Some("ok".into()), values },
+            Status::unavailable("gone"),
+        );
+        assert_eq!(waiting(&reports).as_deref(), Some("new"));
+        assert_eq!(reports.state().waiting["d"].state.as_deref(), Some("ok"));
+    }
 }

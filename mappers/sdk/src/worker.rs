@@ -69,7 +69,7 @@ pub(crate) async fn run<P: Protocol>(
         };
         let device = Arc::clone(&wanted.borrow());
         if device.state_cycle.is_some() {
-            reports.state(&device.id(), "offline");
+            reports.state_of(&device.id(), "offline");
         }
         if said != why.to_string() {
             warn!(device = device.id(), "not reached, it is tried again: {why}");
@@ -166,7 +166,7 @@ impl<L: Send> Session<L> {
         if let Some(cycle) = device.state_cycle
             && self.state_due.is_none_or(|due| due <= now)
         {
-            reports.state(&device.id(), "ok");
+            reports.state_of(&device.id(), "ok");
             self.state_due = Some(now + cycle);
         }
         Ok(())

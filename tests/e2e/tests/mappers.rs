@@ -178,7 +178,9 @@ async fn a_mapper_runs_as_a_pod_that_sees_nothing_of_the_node_but_the_socket() -
     let _boiler = boiler(&stack, port)?;
     stack.apply(&BOILER.replace("port: 502", &format!("port: {port}")))?;
     let folder = stack.dir().join("edge/dmi");
-    stack.apply(&POD.replace("/etc/kubeedge/dmi", &folder.to_string_lossy()))?;
+    let buffer = stack.dir().join("buffer");
+    let manifest = POD.replace("/etc/kubeedge/dmi", &folder.to_string_lossy());
+    stack.apply(&manifest.replace("/var/lib/modbus-mapper", &buffer.to_string_lossy()))?;
     shows(&stack, "boiler-1", "temperature", "65").await?;
     let seen: Vec<String> = std::fs::read_dir(&folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -1,9 +1,10 @@
 //! Readings on disk until their target has them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, SqlitePool};
+use tracing::error;
 
 use super::{Sample, Target};
 
@@ -65,8 +66,20 @@ impl Buffer {
             // What was read in the last moments before a power cut is less than what a sync a second costs in flash.
             .synchronous(SqliteSynchronous::Normal)
             .pragma("cache_size", "-256");
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        let made = async {
+            let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+            sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+            Ok::<_, sqlx::Error>(pool)
+        };
+        let pool = match made.await {
+            Err(sqlx::Error::Database(error)) if is_damaged(error.code().as_deref()) => {
+                move_aside(&path, &error);
+                let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+                sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+                pool
+            }
+            made => made?,
+        };
         Ok(Self { pool, most })
     }
 
@@ -146,6 +159,23 @@ impl Buffer {
     }
 }
 
+/// SQLITE_CORRUPT and SQLITE_NOTADB, with their extensions in the higher bits.
+fn is_damaged(code: Option<&str>) -> bool {
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
+
+/// For whoever wants to look into it.
+fn move_aside(path: &Path, why: &dyn std::fmt::Display) {
+    let aside = path.with_extension(format!("db.corrupt-{}", tasks::clock::unix_ms()));
+    error!(file = %path.display(), aside = %aside.display(), "the readings that waited are damaged ({why}) and are moved aside");
+    let _ = std::fs::rename(path, aside);
+    for end in ["-wal", "-shm"] {
+        let mut other = path.as_os_str().to_owned();
+        other.push(end);
+        let _ = std::fs::remove_file(other);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +213,17 @@ mod tests {
         let rows: Vec<i64> = buffer.oldest(&key, 9).await.unwrap().iter().map(|held| held.row).collect();
         buffer.forget(&rows).await.unwrap();
         assert_eq!(held(&buffer).await, [12]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_kept_aside_and_readings_are_taken_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("push.db");
+        std::fs::write(&path, b"this is no database".repeat(1000)).unwrap();
+        let buffer = Buffer::open(path, 10).await.unwrap();
+        buffer.keep(&[sample(1)]).await.unwrap();
+        assert_eq!(held(&buffer).await, [1]);
+        let names = std::fs::read_dir(directory.path()).unwrap().flatten();
+        assert_eq!(names.filter(|entry| entry.file_name().to_string_lossy().contains("corrupt-")).count(), 1);
     }
 }

@@ -14,11 +14,12 @@ mod target;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tasks::{Backoff, Restart, TaskSet};
-use tokio::sync::{Mutex, OnceCell, mpsc};
+use tokio::sync::{Mutex, Notify, OnceCell, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -34,8 +35,8 @@ const QUEUE: usize = 1024;
 const BATCH: u32 = 256;
 /// The pauses while a target does not take readings.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// How soon the buffer is looked at again for targets that rested.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long one target is served before the others have their turn.
+const TURN: Duration = Duration::from_secs(1);
 
 /// A reading on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,8 @@ struct Inner {
     path: PathBuf,
     tasks: Mutex<Option<TaskSet>>,
     queue: OnceCell<mpsc::Sender<(Target, Sample)>>,
+    /// Readings that did not even get into the queue.
+    lost: AtomicU64,
 }
 
 // === impl Push ===
@@ -74,7 +77,12 @@ struct Inner {
 impl Push {
     /// Keeps what waits in the file at `path`.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self(Arc::new(Inner { path, tasks: Mutex::default(), queue: OnceCell::new() }))
+        Self(Arc::new(Inner {
+            path,
+            tasks: Mutex::default(),
+            queue: OnceCell::new(),
+            lost: AtomicU64::new(0),
+        }))
     }
 
     /// Begins to empty what an earlier run has left, if it has left something.
@@ -84,10 +92,15 @@ impl Push {
         }
     }
 
-    /// Takes a reading. Waits while the disk is behind.
+    /// Takes a reading. A device is read on whatever becomes of its readings here: when the disk is so far behind that the
+    /// queue is full, the reading is lost and counted.
     pub(crate) async fn take(&self, target: &Target, sample: Sample) {
-        // Ends with the mapper.
-        let _ = self.queue().await.send((target.clone(), sample)).await;
+        if self.queue().await.try_send((target.clone(), sample)).is_err() {
+            let lost = self.0.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            if lost.is_power_of_two() {
+                warn!(readings = lost, path = %self.0.path.display(), "the disk takes no readings: so many are lost since the start");
+            }
+        }
     }
 
     async fn queue(&self) -> &mpsc::Sender<(Target, Sample)> {
@@ -113,12 +126,6 @@ impl Push {
     }
 }
 
-/// The means to reach targets.
-struct Means {
-    poster: Poster,
-    publishers: Publishers,
-}
-
 async fn run(
     path: PathBuf,
     taken: Arc<Mutex<mpsc::Receiver<(Target, Sample)>>>,
@@ -126,69 +133,135 @@ async fn run(
 ) -> Result<(), BufferError> {
     let mut taken = taken.lock().await;
     let buffer = Buffer::open(path, buffer::MOST).await?;
-    let mut means = Means { poster: Poster::new(), publishers: Publishers::default() };
-    let mut resting: HashMap<String, (Backoff, Instant)> = HashMap::new();
-    let mut waiting = buffer.waiting().await?;
-    if waiting > 0 {
-        info!(readings = waiting, "readings wait to be pushed");
+    let news = Notify::new();
+    // One that hangs must not keep new readings from the disk.
+    tokio::select! {
+        kept = keep(&buffer, &mut taken, &news, &stop) => kept,
+        sent = send(&buffer, &news) => sent,
     }
+}
+
+/// Writes readings down as they come, until it is told to stop.
+async fn keep(
+    buffer: &Buffer,
+    taken: &mut mpsc::Receiver<(Target, Sample)>,
+    news: &Notify,
+    stop: &CancellationToken,
+) -> Result<(), BufferError> {
     loop {
         let mut batch = Vec::new();
-        tokio::select! {
+        let stopped = tokio::select! {
             () = stop.cancelled() => {
                 taken.close();
                 while let Some(one) = taken.recv().await {
                     batch.push(one);
                 }
-                buffer.keep(&batch).await?;
-                return Ok(());
+                true
             }
-            _ = taken.recv_many(&mut batch, QUEUE) => {}
-            () = tokio::time::sleep(LOOK), if waiting > 0 => {}
-        }
-        let dropped = buffer.keep(&batch).await?;
+            _ = taken.recv_many(&mut batch, QUEUE) => false,
+        };
+        let mut said = false;
+        let dropped = loop {
+            match buffer.keep(&batch).await {
+                Ok(dropped) => break dropped,
+                Err(error) if stopped => return Err(error),
+                // They are held here until there is room again.
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        warn!("readings are not kept yet: {error}");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(PAUSES.0) => {}
+            }
+            if stop.is_cancelled() {
+                break buffer.keep(&batch).await?;
+            }
+        };
         if dropped > 0 {
             warn!(readings = dropped, "too many readings wait: the oldest were dropped");
         }
-        empty(&buffer, &mut means, &mut resting).await?;
-        waiting = buffer.waiting().await?;
+        news.notify_one();
+        if stopped {
+            return Ok(());
+        }
     }
 }
 
-/// Gives each target that does not rest what waits for it.
-async fn empty(
-    buffer: &Buffer,
-    means: &mut Means,
-    resting: &mut HashMap<String, (Backoff, Instant)>,
-) -> Result<(), BufferError> {
-    for (key, target) in buffer.targets().await? {
-        if resting.get(&key).is_some_and(|(_, until)| *until > Instant::now()) {
-            continue;
-        }
-        let held = buffer.oldest(&key, BATCH).await?;
-        let mut done = Vec::new();
-        for Held { row, sample } in &held {
-            match target.send(sample, &means.poster, &mut means.publishers).await {
-                Ok(()) => {
-                    if resting.remove(&key).is_some() {
-                        info!(target = %target, "it takes readings again");
-                    }
-                }
-                Err(NotTaken::Refused(why)) => {
-                    warn!(target = %target, device = sample.device, property = sample.property, "a reading is refused: {why}");
-                }
-                Err(NotTaken::Passing(why)) => {
-                    let (backoff, until) = resting.entry(key.clone()).or_insert_with(|| {
+/// Gives the targets what waits for them.
+async fn send(buffer: &Buffer, news: &Notify) -> Result<(), BufferError> {
+    let poster = Poster::new();
+    let publishers = Mutex::new(Publishers::default());
+    let mut resting: HashMap<String, (Backoff, Instant)> = HashMap::new();
+    let left = buffer.waiting().await?;
+    if left > 0 {
+        info!(readings = left, "readings wait to be pushed");
+    }
+    loop {
+        let now = Instant::now();
+        let targets = buffer.targets().await?;
+        let due = targets.iter().filter(|(key, _)| resting.get(key).is_none_or(|(_, until)| *until <= now));
+        let rounds = due.map(|(key, target)| empty(buffer, key, target, &poster, &publishers));
+        for round in futures::future::join_all(rounds).await {
+            let (key, target, failure) = round?;
+            match failure {
+                None if resting.remove(key).is_some() => info!(target = %target, "it takes readings again"),
+                None => {}
+                Some(why) => {
+                    let (backoff, until) = resting.entry(key.to_owned()).or_insert_with(|| {
                         warn!(target = %target, "readings wait for it: {why}");
-                        (Backoff::new(PAUSES.0, PAUSES.1), Instant::now())
+                        (Backoff::new(PAUSES.0, PAUSES.1), now)
                     });
                     *until = Instant::now() + backoff.pause();
-                    break;
                 }
             }
-            done.push(*row);
         }
-        buffer.forget(&done).await?;
+        let waits = buffer.targets().await?;
+        let soonest = waits.iter().map(|(key, _)| resting.get(key).map_or(now, |(_, until)| *until)).min();
+        tokio::select! {
+            () = news.notified() => {}
+            () = until(soonest) => {}
+        }
     }
-    Ok(())
+}
+
+/// Sends what has waited longest for a target. Why it stopped, if the target does not take it now.
+async fn empty<'a>(
+    buffer: &Buffer,
+    key: &'a str,
+    target: &'a Target,
+    poster: &Poster,
+    publishers: &Mutex<Publishers>,
+) -> Result<(&'a str, &'a Target, Option<String>), BufferError> {
+    let begun = Instant::now();
+    let mut done = Vec::new();
+    let mut failure = None;
+    for Held { row, sample } in buffer.oldest(key, BATCH).await? {
+        match target.send(&sample, poster, publishers).await {
+            Ok(()) => {}
+            Err(NotTaken::Refused(why)) => {
+                warn!(target = %target, device = sample.device, property = sample.property, "a reading is refused: {why}");
+            }
+            Err(NotTaken::Passing(why)) => {
+                failure = Some(why);
+                break;
+            }
+        }
+        done.push(row);
+        // The others' turn.
+        if begun.elapsed() > TURN {
+            break;
+        }
+    }
+    buffer.forget(&done).await?;
+    Ok((key, target, failure))
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

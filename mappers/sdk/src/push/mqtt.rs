@@ -30,6 +30,23 @@ impl Publishers {
         if topic.is_empty() || topic.contains(['+', '#']) {
             return Err(NotTaken::Refused(format!("{topic:?} is no topic to publish to")));
         }
+        // A connection that nobody used for a while may have been closed by the broker: that is no news of the broker.
+        let used = self.0.contains_key(address);
+        let sent = self.try_to(address, topic, qos, retained, text.clone()).await;
+        match sent {
+            Err(NotTaken::Passing(_)) if used => self.try_to(address, topic, qos, retained, text).await,
+            sent => sent,
+        }
+    }
+
+    async fn try_to(
+        &mut self,
+        address: &str,
+        topic: &str,
+        qos: u8,
+        retained: bool,
+        text: String,
+    ) -> Result<(), NotTaken> {
         let sent = timeout(WITHIN, self.send(address, topic, qos, retained, text)).await;
         let sent = sent.unwrap_or_else(|_| {
             Err(NotTaken::Passing(format!("{address}: no answer within {} s", WITHIN.as_secs())))
@@ -71,12 +88,18 @@ impl Publishers {
     }
 }
 
+/// Whether a broker can be reached this way.
+pub(super) fn is_here(address: &str) -> bool {
+    let (scheme, place) = address.split_once("://").unwrap_or(("tcp", address));
+    matches!(scheme, "tcp" | "mqtt") && !place.is_empty()
+}
+
 async fn connect(address: &str) -> Result<(AsyncClient, EventLoop), NotTaken> {
     let refused = |why: &str| NotTaken::Refused(format!("pushMethod.mqtt.address {address:?}: {why}"));
-    let (scheme, place) = address.split_once("://").unwrap_or(("tcp", address));
-    if !matches!(scheme, "tcp" | "mqtt") {
+    if !is_here(address) {
         return Err(refused("only tcp://HOST:PORT is here, TLS is not"));
     }
+    let place = address.split_once("://").map_or(address, |(_, place)| place);
     let (host, port) = place.rsplit_once(':').unwrap_or((place, "1883"));
     let port = port.parse().map_err(|_| refused("write tcp://HOST:PORT"))?;
     let id = format!("mapper-push-{}-{}", std::process::id(), fastrand::u32(..));

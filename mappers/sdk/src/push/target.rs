@@ -4,10 +4,11 @@ use std::fmt;
 
 use dmi::v1beta1 as wire;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::http::Poster;
 use super::mqtt::Publishers;
-use super::{NotTaken, Sample, influx, otlp};
+use super::{NotTaken, Sample, influx, mqtt, otlp};
 
 /// A target of a property's readings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +37,13 @@ impl Target {
             let scheme = if host.contains("://") { "" } else { "http://" };
             all.push(Self::Http { url: format!("{scheme}{host}{port}/{path}") });
         }
-        if let Some(mqtt) = &method.mqtt {
+        if let Some(mqtt) = method.mqtt.as_ref().filter(|mqtt| !mqtt::is_here(&mqtt.address)) {
+            missing.push(if mqtt.address.is_empty() {
+                "mqtt without an address"
+            } else {
+                "mqtt over TLS or websockets"
+            });
+        } else if let Some(mqtt) = &method.mqtt {
             all.push(Self::Mqtt {
                 address: mqtt.address.clone(),
                 topic: mqtt.topic.clone(),
@@ -79,7 +86,7 @@ impl Target {
         &self,
         sample: &Sample,
         poster: &Poster,
-        publishers: &mut Publishers,
+        publishers: &Mutex<Publishers>,
     ) -> Result<(), NotTaken> {
         match self {
             Self::Http { url } => {
@@ -90,7 +97,7 @@ impl Target {
             }
             Self::Mqtt { address, topic, qos, retained } => {
                 let text = format!("time is {}  {topic}: {}", sample.time(), sample.value);
-                publishers.publish(address, topic, *qos, *retained, text).await
+                publishers.lock().await.publish(address, topic, *qos, *retained, text).await
             }
             Self::Otlp { url } => poster.post(url, "application/json", None, otlp::gauge(sample)).await,
             Self::Influx { url, org, bucket, measurement, tags, field } => {
