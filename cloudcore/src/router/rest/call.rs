@@ -22,6 +22,9 @@ use super::Door;
 
 /// KubeEdge's bound of a body.
 const BODY_LIMIT: usize = 12 << 20;
+/// So much of a body that is too long is read all the same, and for so long.
+const SWALLOWED: usize = 64 << 20;
+const SWALLOW_WITHIN: Duration = Duration::from_secs(10);
 /// How often, and after which pauses, a session that takes nothing just now is tried.
 const TRIES: usize = 200;
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
@@ -164,6 +167,7 @@ async fn read(
     // Without an announcement it may be as long as it may.
     let length = announced.unwrap_or(if headers.contains_key("transfer-encoding") { BODY_LIMIT } else { 0 });
     if length > BODY_LIMIT {
+        swallow(body).await;
         return Err(too_long());
     }
     let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
@@ -179,6 +183,20 @@ async fn read(
         Ok(Err(error)) => Err((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into())),
     }
+}
+
+/// Who is cut off while sending does not hear why: what is too long is read for a while and thrown away.
+async fn swallow(mut body: Body) {
+    let mut left = SWALLOWED;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(SWALLOW_WITHIN, reading).await;
 }
 
 fn publish(topic: &Topic, more: &str, body: &Bytes, dialect: Dialect) -> Result<Message, Refused> {
