@@ -124,9 +124,11 @@ async fn a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop(runtim
     let mut node = Node::start(runtime).await;
     let slow = "trap 'sleep 2; exit 7' TERM; while :; do sleep 0.05; done";
     let spec = json!({ "containers": [shell("c", slow)], "terminationGracePeriodSeconds": 30 });
-    let pod = pod("slow", spec);
-    node.run_pod(&pod).await;
-    node.ready("slow").await;
+    let (pod, other) = (pod("slow", spec.clone()), pod("slower", spec));
+    for pod in [&pod, &other] {
+        node.run_pod(pod).await;
+        node.ready(pod["metadata"]["name"].as_str().expect("a name")).await;
+    }
     node.stop_edged().await;
     let memory = || "memory.available".to_owned();
     let soft = KubeletConfig {
@@ -142,6 +144,17 @@ async fn a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop(runtim
     // It is said at once, and nobody has to go yet.
     node.wait("it is short", async || node.outlook.pressure.borrow().memory.then_some(())).await;
     assert!(is_ready(&node.status("slow").await.expect("a status")));
+    let to_go = |status: &k8s_openapi::api::core::v1::PodStatus| {
+        status.conditions.iter().flatten().any(|condition| condition.type_ == "DisruptionTarget")
+    };
+    let status = async |name: &str| node.status(name).await.expect("a status");
+    node.wait("one of them has to go", async || {
+        (to_go(&status("slow").await) || to_go(&status("slower").await)).then_some(())
+    })
+    .await;
+    // While it stops nobody else has to: it may be enough.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!(to_go(&status("slow").await) && to_go(&status("slower").await)), "both were told to go");
     let gone = node.until("slow", "it has gone", |status| status.phase.as_deref() == Some("Failed")).await;
     assert_eq!(gone.reason.as_deref(), Some("Evicted"));
     let message = gone.message.unwrap_or_default();
@@ -153,7 +166,9 @@ async fn a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop(runtim
         .await;
     let state = container(&ended).state.clone().expect("a state").terminated.expect("an end");
     assert_eq!(state.exit_code, 7, "it had the time that it needs");
-    node.delete_pod(&pod, 0).await;
+    for pod in [&pod, &other] {
+        node.delete_pod(pod, 0).await;
+    }
     node.leaves_nothing().await;
 }
 

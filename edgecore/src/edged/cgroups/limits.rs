@@ -1,4 +1,5 @@
-//! What pods may have together, and each of them. The runtime limits containers; what holds several of them is limited here, in the files of both versions of control groups (Kubernetes v1.36 `pkg/kubelet/cm`).
+//! What pods may have together, and each of them. The runtime limits containers; what holds several of them is limited
+//! here, in the files of both versions of control groups (Kubernetes v1.36 `pkg/kubelet/cm`).
 
 use std::fs;
 use std::io;

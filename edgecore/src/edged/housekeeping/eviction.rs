@@ -41,6 +41,11 @@ pub struct Eviction {
 // === impl Eviction ===
 
 impl Eviction {
+    /// One that an agent before this one has begun. Whether there was time is not known; it is bounded all the same.
+    pub fn resumed(message: impl Into<String>, soft_grace: Duration) -> Self {
+        Self { message: message.into(), grace: soft_grace.max(AT_ONCE) }
+    }
+
     /// The node needs now what the pod holds.
     pub fn at_once(message: impl Into<String>) -> Self {
         Self { message: message.into(), grace: AT_ONCE }
@@ -205,6 +210,10 @@ impl Evictor {
     async fn evict_one(&self, threshold: &Threshold, amount: Amount) {
         let pods = self.pods().await;
         let runs = self.running().await;
+        // Who was given time to stop has not freed anything yet; another one may not be needed.
+        if threshold.lasting.is_some() && runs.iter().any(|uid| self.ctx.evictions.of(uid).is_some()) {
+            return;
+        }
         let ctx = Arc::clone(&self.ctx);
         let signal = threshold.signal;
         let found = tokio::task::spawn_blocking(move || {

@@ -295,19 +295,22 @@ impl Worker {
         if self.memory.evicted.is_some() || self.goal() != Goal::Run {
             return;
         }
-        let before = status::sent_away(self.prior.as_ref()).map(Eviction::at_once);
+        let grace = self.ctx.settings.housekeeping.soft_grace;
+        let before = status::sent_away(self.prior.as_ref()).map(|message| Eviction::resumed(message, grace));
+        // One that has ended under an agent before this one was told of by it.
+        self.eviction_told = before.is_some() && self.has_failed();
         self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
     }
 
-    /// Told when it is on disk and before the pod has ended; an agent that was killed in between tells it again, and it is the
-    /// same event.
+    /// Told when it is on disk; an agent that was killed before it had told it tells it again, and it is the same event.
     async fn tell_eviction(&mut self) {
-        let ended = self.prior.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed");
-        let Some(eviction) = self.memory.evicted.as_ref().filter(|_| !self.eviction_told && !ended) else {
-            return;
-        };
+        let Some(eviction) = self.memory.evicted.as_ref().filter(|_| !self.eviction_told) else { return };
         self.ctx.events.pod_once(&self.pod, Severity::Warning, "Evicted", &eviction.message).await;
         self.eviction_told = true;
+    }
+
+    fn has_failed(&self) -> bool {
+        self.prior.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
     }
 
     /// Once, before the pod begins: may it? Who has begun goes on.
