@@ -36,6 +36,13 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
+    /// How often containerd gave up in the middle of making a network, because the agent that had asked for it was killed.
+    pub fn abandoned_networks(&self) -> usize {
+        let log = self.containerd.daemon().output();
+        let setups = log.lines().filter(|line| line.contains("failed to setup network for sandbox"));
+        setups.filter(|line| line.contains("signal: killed") || line.contains("context canceled")).count()
+    }
+
     /// Everything that the runtime knows.
     pub fn held(&self) -> Result<Vec<Held>> {
         let running = self.running()?;
