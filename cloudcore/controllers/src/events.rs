@@ -5,11 +5,12 @@
 //! and then now and again, and an object may have 25 at once and one more every 5 minutes.
 
 mod memory;
+mod recall;
 mod series;
 mod similar;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -32,7 +33,12 @@ const WAITING: usize = 1000;
 #[derive(Clone)]
 pub(crate) struct Events {
     queue: mpsc::Sender<Note>,
+    memory: Shared,
 }
+
+/// What was told. A note that is only counted is never in the queue, where it might find no place.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Memory>>);
 
 /// Records events in the name of a component.
 #[derive(Clone)]
@@ -57,8 +63,6 @@ struct Note {
     message: String,
     /// Whether the message stands for similar ones as well.
     combined: bool,
-    /// Whether it is written already, by the process before this one.
-    written: bool,
     at: Timestamp,
 }
 
@@ -68,6 +72,7 @@ pub(crate) struct Reporter {
     component: &'static str,
     instance: Arc<str>,
     queue: mpsc::Sender<Note>,
+    memory: Shared,
 }
 
 // === impl Events ===
@@ -76,11 +81,12 @@ impl Events {
     /// Starts the writer on `tasks`.
     pub(crate) fn start(client: Client, tasks: &TaskSet) -> Self {
         let (queue, notes) = mpsc::channel(WAITING);
-        let notes = Arc::new(tokio::sync::Mutex::new(notes));
+        let (notes, memory) = (Arc::new(tokio::sync::Mutex::new(notes)), Shared::default());
+        let shared = memory.clone();
         tasks.spawn("events", Restart::on_failure(), move |token| {
-            write(client.clone(), Arc::clone(&notes), token)
+            write(client.clone(), Arc::clone(&notes), shared.clone(), token)
         });
-        Self { queue }
+        Self { queue, memory }
     }
 
     pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
@@ -88,7 +94,8 @@ impl Events {
     }
 
     pub(crate) fn reporter(&self, component: &'static str, host: &str) -> Reporter {
-        Reporter { component, instance: format!("{component}-{host}").into(), queue: self.queue.clone() }
+        let (queue, memory) = (self.queue.clone(), self.memory.clone());
+        Reporter { component, instance: format!("{component}-{host}").into(), queue, memory }
     }
 }
 
@@ -130,7 +137,6 @@ impl Recorder {
             reason,
             message,
             combined: false,
-            written: false,
             at: Timestamp::now(),
         };
         hand_over(&self.queue, note);
@@ -163,20 +169,10 @@ impl Reporter {
         self.report(self.note((about, None), Severity::Warning, action, reason, message));
     }
 
-    /// The same of which the process before this one has told already: from here on it is only counted.
-    pub(crate) fn warned(
-        &self,
-        about: ObjectReference,
-        action: &'static str,
-        reason: &'static str,
-        message: String,
-    ) {
-        let note = self.note((about, None), Severity::Warning, action, reason, message);
-        // Without a place in the queue it is told once more later.
-        let _ = self.queue.try_send(Note { written: true, ..note });
-    }
-
     fn report(&self, note: Note) {
+        if self.memory.lock().counts(&note) {
+            return;
+        }
         hand_over(&self.queue, note);
     }
 
@@ -196,9 +192,16 @@ impl Reporter {
             reason,
             message,
             combined: false,
-            written: false,
             at: Timestamp::now(),
         }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -259,18 +262,22 @@ impl Note {
 async fn write(
     client: Client,
     notes: Arc<tokio::sync::Mutex<mpsc::Receiver<Note>>>,
+    memory: Shared,
     token: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut notes = notes.lock().await;
-    let mut memory = Memory::default();
     loop {
         let note = tokio::select! {
             () = token.cancelled() => return Ok(()),
             note = notes.recv() => note,
         };
         let Some(mut note) = note else { return Ok(()) };
-        memory.similar.combine(&mut note);
-        if !note.written && !memory.allows(&note) {
+        let allowed = {
+            let mut memory = memory.lock();
+            memory.similar.combine(&mut note);
+            memory.allows(&note)
+        };
+        if !allowed {
             tracing::debug!(
                 component = note.component,
                 reason = note.reason,
@@ -279,14 +286,15 @@ async fn write(
             continue;
         }
         let (component, reason) = (note.component, note.reason);
-        if let Err(error) = publish(&client, &mut memory, note).await {
+        if let Err(error) = publish(&client, &memory, note).await {
             tracing::warn!(component, reason, %error, "an event cannot be written");
         }
     }
 }
 
-async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(), kube::Error> {
-    match memory.step(&note) {
+async fn publish(client: &Client, memory: &Shared, note: Note) -> Result<(), kube::Error> {
+    let step = memory.lock().step(&note);
+    match step {
         Step::Nothing => return Ok(()),
         Step::Create => {}
         Step::Repeat(written) => match repeat(client, &note, written).await {
@@ -297,7 +305,7 @@ async fn publish(client: &Client, memory: &mut Memory, note: Note) -> Result<(),
     }
     let created = create(client, &note).await;
     if created.is_ok() {
-        memory.created(&note);
+        memory.lock().created(&note);
     }
     match created {
         // A namespace that goes takes no more events.
@@ -343,7 +351,6 @@ mod tests {
             reason: "Tested",
             message: String::new(),
             combined: false,
-            written: false,
             at: Timestamp::from_second(second).unwrap(),
         }
     }

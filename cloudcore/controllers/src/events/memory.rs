@@ -4,19 +4,20 @@
 //! at once; from then on it is counted, and written every half an hour, so that it does not expire while it goes on.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::num::NonZeroUsize;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
 use lru::LruCache;
 
-use super::Note;
 use super::similar::Similar;
+use super::{Note, Severity};
 
 /// Objects and topics that are remembered (client-go: 4096).
 pub(super) const REMEMBERED: usize = 4096;
 /// Events whose repetitions are recognised: one for each of this many pods that find no node. Some 100 bytes each.
-const REPEATED: NonZeroUsize = NonZeroUsize::new(32 * 1024).unwrap();
+pub(super) const REPEATED: NonZeroUsize = NonZeroUsize::new(32 * 1024).unwrap();
 /// How many events one object may have at once, and after how many seconds it may have one more.
 const BURST: f64 = 25.0;
 const REFILL: f64 = 300.0;
@@ -42,10 +43,21 @@ pub(super) struct Written {
     /// When it was told first: part of its name.
     pub(super) first: Timestamp,
     pub(super) count: i32,
-    /// Whether the process before this one wrote it: its name is not known then.
+    /// Whether the process before this one wrote it: nothing is written of it before it is due.
     before: bool,
     last: Timestamp,
     written: Timestamp,
+}
+
+/// What makes two events the same.
+pub(super) struct Same<'a> {
+    pub(super) component: &'a str,
+    pub(super) about: &'a ObjectReference,
+    pub(super) severity: Severity,
+    pub(super) reason: &'a str,
+    pub(super) action: Option<&'a str>,
+    /// None if it stands for similar ones as well.
+    pub(super) message: Option<&'a str>,
 }
 
 /// A bucket of the rate limit: what is left, and when that was.
@@ -56,7 +68,7 @@ struct Allowance {
 
 pub(super) struct Memory {
     pub(super) similar: Similar,
-    /// By the hash of what makes two events the same.
+    /// By the hash of [`Same`].
     written: LruCache<u64, Written>,
     hashes: RandomState,
     allowances: HashMap<(&'static str, Option<String>), Allowance>,
@@ -95,28 +107,29 @@ impl Memory {
         allowed
     }
 
+    /// Counts a note of which no more is to be done; false for others, which are left to [`Self::step`].
+    pub(super) fn counts(&mut self, note: &Note) -> bool {
+        let key = self.key(note);
+        let Some(known) = self.written.get_mut(&key) else { return false };
+        let counts = known.goes_on(note) && !known.is_due(note);
+        if counts {
+            known.count(note);
+        }
+        counts
+    }
+
     /// What is to be done about a note.
     pub(super) fn step(&mut self, note: &Note) -> Step {
-        let key = self.key(note);
-        if note.written {
-            self.remember(key, Written { before: true, ..Written::new(note.at) });
+        if self.counts(note) {
             return Step::Nothing;
         }
-        let Some(known) = self.written.get_mut(&key) else { return Step::Create };
-        let is_series = note.act.is_some();
-        if is_series && note.at.duration_since(known.last) > OVER {
+        let key = self.key(note);
+        let Some(known) = self.written.get_mut(&key).filter(|known| known.goes_on(note)) else {
             return Step::Create;
-        }
-        known.count = known.count.saturating_add(1);
-        known.last = note.at;
-        let due = note.at.duration_since(known.written) >= REFRESH;
-        match (known.before, is_series && known.count > 2) {
-            (true, _) if due => return Step::Create,
-            (true, _) => return Step::Nothing,
-            (false, true) if !due => return Step::Nothing,
-            (false, _) => {}
-        }
+        };
+        known.count(note);
         known.written = note.at;
+        known.before = false;
         Step::Repeat(*known)
     }
 
@@ -133,18 +146,56 @@ impl Memory {
         self.written.put(key, written);
     }
 
+    /// The event is there since a process before this one, which has counted it `count` times and wrote that at `written`.
+    pub(super) fn recall(&mut self, same: &Same<'_>, (first, count): (Timestamp, i32), written: Timestamp) {
+        let (key, now) = (self.hashes.hash_one(same), Timestamp::now());
+        // How long that process was gone does not end a series.
+        self.remember(key, Written { first, count, before: true, last: now, written });
+    }
+
     fn key(&self, note: &Note) -> u64 {
-        let about = &note.about;
-        let message = (!note.combined).then_some(&note.message);
-        let object = (&about.uid, &about.kind, &about.namespace, &about.name);
-        let action = note.act.as_ref().map(|act| act.action);
-        self.hashes.hash_one((note.component, object, note.severity, note.reason, action, message))
+        self.hashes.hash_one(Same {
+            component: note.component,
+            about: &note.about,
+            severity: note.severity,
+            reason: note.reason,
+            action: note.act.as_ref().map(|act| act.action),
+            message: (!note.combined).then_some(note.message.as_str()),
+        })
     }
 }
+
+// === impl Written ===
 
 impl Written {
     fn new(at: Timestamp) -> Self {
         Self { first: at, count: 1, before: false, last: at, written: at }
+    }
+
+    /// Whether the note is one more of it, and not the first of another series.
+    fn goes_on(&self, note: &Note) -> bool {
+        note.act.is_none() || note.at.duration_since(self.last) <= OVER
+    }
+
+    /// Whether the note, which is one more, is to be written.
+    fn is_due(&self, note: &Note) -> bool {
+        let is_counted = note.act.is_some() && (self.before || self.count >= 2);
+        !is_counted || note.at.duration_since(self.written) >= REFRESH
+    }
+
+    fn count(&mut self, note: &Note) {
+        self.count = self.count.saturating_add(1);
+        self.last = note.at;
+    }
+}
+
+// === impl Same ===
+
+impl Hash for Same<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let about = self.about;
+        (&about.uid, &about.kind, &about.namespace, &about.name).hash(state);
+        (self.component, self.severity, self.reason, self.action, self.message).hash(state);
     }
 }
 
@@ -204,20 +255,39 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_before_told_of_ten_thousand_pods_is_not_written_again_for_half_an_hour() {
+    fn what_the_process_before_told_of_ten_thousand_pods_is_only_counted_until_its_event_would_expire() {
         let mut memory = Memory::default();
-        let pods: Vec<_> = (0..10_000).map(|n| format!("pod-{n}")).collect();
-        let mut writes = |second: i64, written: bool| {
-            let told =
-                |pod: &&String| count(&mut memory, &Note { written, ..in_series(pod, second) }).is_some();
-            pods.iter().filter(told).count()
-        };
-        assert_eq!(writes(0, true), 0);
-        for round in 1..6 {
-            assert_eq!(writes(round * 300, false), 0, "round {round}");
+        let start = Timestamp::now().as_second();
+        let pods: Vec<_> = (0..10_000).map(|n| in_series(&format!("pod-{n}"), start)).collect();
+        let first = Timestamp::from_second(start - 3000).unwrap();
+        for pod in &pods {
+            let same = Same {
+                component: pod.component,
+                about: &pod.about,
+                severity: pod.severity,
+                reason: pod.reason,
+                action: Some("Scheduling"),
+                message: Some(&pod.message),
+            };
+            // Written twenty minutes ago.
+            memory.recall(&same, (first, 7), Timestamp::from_second(start - 1200).unwrap());
         }
-        assert_eq!(writes(1800, false), 10_000, "before the events expire");
-        assert_eq!(writes(2100, false), 10_000, "they are series now");
-        assert_eq!(writes(2400, false), 0);
+        let mut round = |second: i64| -> Vec<Step> {
+            let at = Timestamp::from_second(start + second).unwrap();
+            let notes = pods.iter().map(|pod| Note {
+                act: pod.act.clone(),
+                at,
+                ..note(pod.about.uid.as_deref().unwrap(), 0)
+            });
+            notes.map(|note| memory.step(&note)).filter(|step| *step != Step::Nothing).collect()
+        };
+        assert_eq!(round(1), []);
+        assert_eq!(round(301), []);
+        let written = round(601);
+        assert_eq!(written.len(), 10_000);
+        let goes_on =
+            |step: &Step| matches!(step, Step::Repeat(known) if known.first == first && known.count == 10);
+        assert!(written.iter().all(goes_on), "{:?}", written.first());
+        assert_eq!(round(901), []);
     }
 }

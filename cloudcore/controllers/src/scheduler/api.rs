@@ -104,7 +104,7 @@ pub(super) fn unscheduled(
 }
 
 /// Whether a pod says of itself already why it has no node.
-pub(super) fn says(pod: &Pod, reason: &str, message: &str) -> bool {
+fn says(pod: &Pod, reason: &str, message: &str) -> bool {
     pods::condition(pod, "PodScheduled").is_some_and(|said| {
         said.status == "False"
             && said.reason.as_deref() == Some(reason)

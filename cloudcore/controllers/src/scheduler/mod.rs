@@ -35,3 +35,6 @@ pub(crate) use task::start;
 
 /// The name by which pods ask for this scheduler, and which its events carry.
 const SCHEDULER: &str = "default-scheduler";
+
+/// The reason of the event that says why a pod has no node.
+const FAILED: &str = "FailedScheduling";

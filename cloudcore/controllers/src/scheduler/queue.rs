@@ -127,11 +127,6 @@ impl Queue {
         Some(Arc::clone(&entry.pod))
     }
 
-    /// Whether the pod was tried but once.
-    pub(crate) fn is_first(&self, uid: &str) -> bool {
-        self.waiting.get(uid).is_some_and(|entry| entry.attempts == 1)
-    }
-
     /// The pod found no node.
     pub(crate) fn park(&mut self, uid: &str, needs: Needs, now: Instant) {
         let until = now + FORGOTTEN + moment(uid);

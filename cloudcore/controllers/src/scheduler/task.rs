@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 use super::worker::Worker;
+use super::{FAILED, SCHEDULER};
 use crate::context::{Caches, Context};
 
 /// How long requests may take to end when the scheduler does.
@@ -33,6 +34,10 @@ async fn run(context: Context, token: CancellationToken) {
     tokio::select! {
         () = token.cancelled() => return,
         () = listed(&caches) => {}
+    }
+    tokio::select! {
+        () = token.cancelled() => return,
+        () = recall(&context) => {}
     }
     let mut feed = Feed::new(&caches);
     let mut worker = Worker::new(context);
@@ -57,6 +62,13 @@ async fn run(context: Context, token: CancellationToken) {
     };
     if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         tracing::warn!("the scheduler ended with bindings under way");
+    }
+}
+
+/// Learns what the scheduler before this one told of pods without a node.
+async fn recall(context: &Context) {
+    if let Err(error) = context.reporter(SCHEDULER).recall(&context.client, FAILED).await {
+        tracing::warn!(%error, "cannot read what was told of pods without a node: it is told again");
     }
 }
 

@@ -12,7 +12,6 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-use super::SCHEDULER;
 use super::api::{self, Preparation, Unscheduled};
 use super::decide::decide;
 use super::filter::{Candidate, Choice, choose};
@@ -24,6 +23,7 @@ use super::preempt::{Budget, Plan, preempt};
 use super::queue::{Needs, Queue};
 use super::reason::{Diagnosis, Preemption, message};
 use super::snapshot::{NodeName, Snapshot};
+use super::{FAILED, SCHEDULER};
 use crate::cache::uid_of;
 use crate::context::Context;
 use crate::error::Error;
@@ -171,13 +171,7 @@ impl Worker {
         let message = message(&diagnosis, self.snapshot.len());
         let identity = &pending.footprint.identity;
         tracing::debug!(namespace = identity.namespace, pod = identity.name, message, "no node for a pod");
-        let (about, action, reason) = (pod.object_ref(&()), "Scheduling", "FailedScheduling");
-        // The first attempt after a start often comes to what the one before it had said of every pod.
-        if self.queue.is_first(&identity.uid) && api::says(pod, UNSCHEDULABLE, &message) {
-            self.reporter.warned(about, action, reason, message.clone());
-        } else {
-            self.reporter.warning(about, action, reason, message.clone());
-        }
+        self.reporter.warning(pod.object_ref(&()), "Scheduling", FAILED, message.clone());
         self.queue.park(&identity.uid, Needs::of(&diagnosis), Instant::now());
         let waiting = diagnosis.preemption == Preemption::Waiting;
         let nominated = match &plan {

@@ -93,6 +93,12 @@ impl Index {
         self.labels.get(at).map(|(_, value)| &**value)
     }
 
+    /// A field that objects of this collection can be selected by; empty if it is not set.
+    pub fn selectable(&self, collection: &str, path: &str) -> &str {
+        let at = selectable(collection).iter().position(|known| *known == path);
+        at.map_or("", |at| self.field(at))
+    }
+
     pub(super) fn field(&self, at: usize) -> &str {
         self.fields.get(at).map_or("", |value| value)
     }
