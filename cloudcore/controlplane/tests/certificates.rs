@@ -82,6 +82,44 @@ async fn an_approved_request_gets_a_certificate_that_logs_its_owner_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_in_several_groups_gets_them_all() {
+    let cluster = Cluster::start().await;
+    let file = |name: &str| cluster.dir.path().join(name).to_str().unwrap().to_owned();
+    let [key, csr, signed] = ["ann.key", "ann.csr", "ann.crt"].map(file);
+    let subject = "/O=devs/O=ops/OU=earth/OU=moon/CN=ann/O=night shift";
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req", "-new", "-newkey", "rsa:2048", "-nodes", "-utf8", "-subj", subject, "-keyout", &key,
+            "-out", &csr,
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let pem = STANDARD.encode(std::fs::read(&csr).unwrap());
+    expect(cluster.call("POST", REQUESTS, request("ann", &pem, json!({}))), 201).await;
+    cluster.must(&["certificate", "approve", "ann"]).await;
+    condition(&cluster, "ann", "Approved,Issued").await;
+    let csr = cluster.json(&["get", "csr", "ann"]).await;
+    let certificate = STANDARD.decode(csr["status"]["certificate"].as_str().unwrap()).unwrap();
+    std::fs::write(&signed, certificate).unwrap();
+    let read = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-subject", "-in", &signed])
+        .output()
+        .unwrap();
+    let read = String::from_utf8(read.stdout).unwrap();
+    assert_eq!(read.trim(), "subject=O = devs, O = ops, OU = earth, OU = moon, CN = ann, O = night shift");
+
+    let credentials =
+        ["config", "set-credentials", "ann", "--client-certificate", &signed, "--client-key", &key];
+    cluster.must(&credentials).await;
+    let who = cluster.must(&["--user", "ann", "auth", "whoami", "-o", "json"]).await;
+    let who: Value = serde_json::from_str(&who).unwrap();
+    let who = &who["status"]["userInfo"];
+    let groups = json!(["devs", "ops", "night shift", "system:authenticated"]);
+    assert_eq!((&who["username"], &who["groups"]), (&json!("ann"), &groups));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denied_request_gets_nothing_and_a_decision_is_final() {
     let cluster = Cluster::start().await;
     let (_, pem) = asked("eve", "devs");

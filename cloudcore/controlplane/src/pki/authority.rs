@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyD
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use super::renamed::renamed;
 use super::{PkiError, Subject, files};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -162,13 +163,9 @@ impl Authority {
         let wrong = |detail: String| PkiError::Issue { name: "a client".to_owned(), detail };
         let (_, parsed) =
             X509CertificationRequest::from_der(asked.der).map_err(|error| wrong(error.to_string()))?;
-        let mut kinds = Vec::new();
-        for attribute in parsed.certification_request_info.subject.iter_attributes() {
-            // The maker of certificates keeps the last of several, which would take a group away.
-            if kinds.contains(&attribute.attr_type()) {
-                return Err(wrong("the subject has several values of one attribute".to_owned()));
-            }
-            kinds.push(attribute.attr_type());
+        let subject = &parsed.certification_request_info.subject;
+        if subject.iter().any(|part| part.iter().next().is_none()) {
+            return Err(wrong("a part of the subject is empty".to_owned()));
         }
         let request =
             CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(asked.der))
@@ -184,8 +181,11 @@ impl Authority {
         if asked.encipherment {
             params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
         }
-        let signed = params.signed_by(&request.public_key, &self.issuer);
-        signed.map(|certificate| certificate.pem()).map_err(|error| wrong(error.to_string()))
+        let signed =
+            params.signed_by(&request.public_key, &self.issuer).map_err(|error| wrong(error.to_string()))?;
+        let der = renamed(signed.der(), subject.as_raw(), self.issuer.key()).map_err(wrong)?;
+        let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        Ok(pem::encode_config(&pem::Pem::new("CERTIFICATE", der), lines))
     }
 
     fn sign(&self, mut params: CertificateParams, name: &str) -> Result<Issued, PkiError> {

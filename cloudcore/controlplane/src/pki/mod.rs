@@ -8,6 +8,7 @@
 mod authority;
 mod files;
 mod names;
+mod renamed;
 mod secrets;
 
 pub use authority::{Authority, ClientRequest, Issued};
