@@ -188,3 +188,38 @@ async fn a_task_that_finds_no_room_on_the_disk_is_not_taken_until_there_is_room(
     assert_eq!(action(&step(&mut peer).await), ("Check".into(), true));
     edge.stop().await;
 }
+
+/// What the files of tasks hold of what was done.
+fn kept(folder: &Path) -> Vec<Value> {
+    let files = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files
+        .map(|path| {
+            serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap()["reports"].clone()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_result_that_finds_no_room_on_the_disk_is_told_once_it_is_there() {
+    let mut cloud = Cloud::start(Service { dialect: Dialect::SkerryV1, ..Service::default() }).await;
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::at(directory.path().join("tasks"));
+    let edge = start(&cloud, directory.path()).await;
+    let mut peer = cloud.peer().await;
+    // Looking at the processors takes a second: time to fill the disk behind it.
+    let mut slow = task("warm");
+    let spec =
+        json!({"imagePrePullTemplate": {"images": ["a:1"], "nodeNames": [NODE], "checkItems": ["cpu"]}});
+    slow.content = Content::json(&spec).unwrap();
+    assert_eq!(given(&mut peer, &slow).await, Outcome::Done);
+    std::fs::write(disk.0.join("filler"), vec![0; 128 << 10]).unwrap_err();
+    let told = tokio::time::timeout(Duration::from_secs(4), step(&mut peer)).await;
+    assert!(told.is_err(), "told what is not on disk: {told:?}");
+    assert_eq!(kept(&disk.0), [json!([])]);
+
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    assert_eq!(action(&step(&mut peer).await).0, "Check");
+    assert_eq!(kept(&disk.0)[0][0]["action"], "Check");
+    edge.stop().await;
+}

@@ -1,6 +1,7 @@
 //! What edgehub holds of the tasks: it brings new ones and takes reports away.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -88,16 +89,19 @@ impl Handle {
         Outcome::Done
     }
 
-    /// Takes a step's result in, if the task is still the same.
-    pub(super) async fn record(&self, id: &TaskId, given: u64, report: ActionReport) {
+    /// Takes a step's result in, if the task is still the same. It is told, and gone on from, only once it is on disk.
+    ///
+    /// # Errors
+    /// If it cannot be written; then the task is as it was.
+    pub(super) async fn record(&self, id: &TaskId, given: u64, report: &ActionReport) -> io::Result<()> {
         let mut state = self.state.lock().await;
-        let Some(task) = state.tasks.get_mut(id).filter(|task| task.given == given) else { return };
-        task.record(report);
-        // A result that is not on disk is found again by doing the step again.
-        if let Err(error) = self.folder.save(&row(id).0, task).await {
-            warn!(job = id.job, "a task's result cannot be stored: {error}");
-        }
+        let Some(task) = state.tasks.get_mut(id).filter(|task| task.given == given) else { return Ok(()) };
+        let mut done = task.clone();
+        done.record(report.clone());
+        self.folder.save(&row(id).0, &done).await?;
+        *task = done;
         self.touch();
+        Ok(())
     }
 
     /// Ends when the task is no longer there, or is another one of the same name.

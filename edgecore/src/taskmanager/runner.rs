@@ -1,13 +1,19 @@
 //! Does the tasks, one after the other, step by step. Knows no kind of job: what a step is, its kind says.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use proto::operations::{Action, ActionReport, JobType};
+use tasks::Backoff;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::handle::{self, Handle};
+use super::task::Task;
 use super::{Tools, prepull};
+
+/// Before a result is written again that found no room on the disk: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What a step came to.
 pub(super) struct Done {
@@ -30,7 +36,7 @@ pub(super) async fn run(handle: Handle, tools: Tools, stop: CancellationToken) -
         };
         let Some(kind) = task.kind() else {
             let reason = format!("this edge does not do tasks of type {}", task.id.job_type);
-            handle.record(&task.id, task.given, handle::failed(action, reason)).await;
+            keep(&handle, &task, handle::failed(action, reason), &stop).await;
             continue;
         };
         let done = tokio::select! {
@@ -50,7 +56,21 @@ pub(super) async fn run(handle: Handle, tools: Tools, stop: CancellationToken) -
             reason: done.failure.unwrap_or_default(),
             extend: done.extend,
         };
-        handle.record(&task.id, task.given, report).await;
+        keep(&handle, &task, report, &stop).await;
+    }
+}
+
+/// Writes a step's result down, however often that takes. If the agent ends before it is written, the step is done again.
+async fn keep(handle: &Handle, task: &Task, report: ActionReport, stop: &CancellationToken) {
+    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    while let Err(error) = handle.record(&task.id, task.given, &report).await {
+        let (job, action) = (&task.id.job, report.action.as_str());
+        warn!(job, action, "the result cannot be stored, and is not told before it is: {error}");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = handle.until_gone(&task.id, task.given) => return,
+            () = tokio::time::sleep(backoff.pause()) => {}
+        }
     }
 }
 
