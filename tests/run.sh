@@ -36,6 +36,7 @@ install_packages() {
   python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
   command -v node > /dev/null || missing+=(nodejs)
   command -v npm > /dev/null || missing+=(npm)
+  [[ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ]] || missing+=(libfaketime)
   command -v shellcheck > /dev/null || missing+=(shellcheck)
   ((${#missing[@]})) || return 0
   say "installing ${missing[*]}"

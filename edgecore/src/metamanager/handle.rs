@@ -15,6 +15,7 @@ use crate::edgehub;
 use super::reports::{self, Kind, Row};
 use super::shared::Shared;
 use super::sql::{self, ObjectRow};
+use super::tokens::PodToken;
 use super::writer::{Command, Write};
 use super::{FetchError, Settings, StoreError, fetch, tokens};
 
@@ -80,13 +81,13 @@ impl Handle {
     }
 
     /// A token as the request wants it: the one kept for this same request while it has a fifth of its life left,
-    /// else a fresh one; while the cloud is away, the kept one until it expires.
+    /// else a fresh one; while the cloud is away, the kept one.
     pub async fn service_account_token(
         &self,
         namespace: &str,
         account: &str,
         request: TokenRequest,
-    ) -> Result<TokenRequest, FetchError> {
+    ) -> Result<PodToken, FetchError> {
         tokens::token(self, namespace, account, request).await
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, mpsc};
 pub use error::{FetchError, StoreError};
 pub use handle::{Handle, StoredObject};
 pub use reports::STATIC_UID;
+pub use tokens::PodToken;
 
 use crate::{edgehub, store};
 use shared::Shared;

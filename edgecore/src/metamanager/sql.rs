@@ -250,7 +250,13 @@ pub(super) async fn last_version(pool: &SqlitePool) -> Result<u64, StoreError> {
 // --- tokens
 
 pub(super) async fn put_token(db: &mut SqliteConnection, token: &TokenRow) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM tokens WHERE expires_ms < ?").bind(clock::unix_ms()).execute(&mut *db).await?;
+    // Not those that have expired: the clock may be wrong. One may come after its pod has gone.
+    sqlx::query(
+        "DELETE FROM tokens WHERE pod_uid <> ? AND NOT EXISTS (SELECT 1 FROM objects WHERE objects.uid = tokens.pod_uid)",
+    )
+    .bind(&token.pod_uid)
+    .execute(&mut *db)
+    .await?;
     sqlx::query(
         "INSERT OR REPLACE INTO tokens (key, pod_uid, refresh_ms, expires_ms, json) VALUES (?, ?, ?, ?, ?)",
     )

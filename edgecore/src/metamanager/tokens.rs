@@ -9,6 +9,9 @@ use super::handle::Handle;
 use super::writer::Write;
 use super::{FetchError, StoreError, fetch, sql};
 
+/// Even a long-lived token is refreshed once a day, as the kubelet does.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// A token as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TokenRow {
@@ -16,28 +19,40 @@ pub(super) struct TokenRow {
     pub(super) pod_uid: String,
     /// From here on a fresh one is asked for.
     pub(super) refresh_ms: i64,
-    /// From here on it is worthless.
+    /// From here on it would be worthless if the clock were right.
     pub(super) expires_ms: i64,
     pub(super) json: String,
 }
 
-/// The kept token while it is young, else a fresh one; the kept one again if the cloud is away and it still holds.
+/// A token for a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodToken {
+    /// The request with the token in its status.
+    pub answer: TokenRequest,
+    /// Whether it should have been renewed, and the cloud could not be asked: to be tried again soon.
+    pub is_overdue: bool,
+}
+
+/// The kept token while it is young, else a fresh one; the kept one again if the cloud is away. Whether it has expired is not for this
+/// node to say, whose clock may be wrong, and a pod that starts with an old token starts.
 pub(super) async fn token(
     handle: &Handle,
     namespace: &str,
     account: &str,
     request: TokenRequest,
-) -> Result<TokenRequest, FetchError> {
+) -> Result<PodToken, FetchError> {
     let what = format!("a token of the service account {namespace}/{account}");
     let shape = |error: serde_json::Error| StoreError::shape(&what, error);
     let spec = serde_json::to_string(&request.spec).map_err(shape)?;
     let key = format!("{namespace}/{account}/{spec}");
     let held = sql::token(&handle.shared.pool(), &key).await?;
     let now = clock::unix_ms();
-    if let Some(held) = &held
-        && now < held.refresh_ms
-    {
-        return Ok(serde_json::from_str(&held.json).map_err(shape)?);
+    let kept = |held: TokenRow, is_overdue| {
+        let answer = serde_json::from_str(&held.json).map_err(shape)?;
+        Ok(PodToken { answer, is_overdue })
+    };
+    if let Some(held) = held.clone().filter(|held| held.is_young(now)) {
+        return kept(held, false);
     }
     match ask(handle, namespace, account, &request, &what).await {
         Ok(fresh) => {
@@ -47,11 +62,11 @@ pub(super) async fn token(
                     tracing::warn!("{what} is not kept for restarts without the cloud: {reason}");
                 }
             }
-            Ok(fresh)
+            Ok(PodToken { answer: fresh, is_overdue: false })
         }
         Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => Err(error),
-        Err(error) => match held.filter(|held| now < held.expires_ms) {
-            Some(held) => Ok(serde_json::from_str(&held.json).map_err(shape)?),
+        Err(error) => match held {
+            Some(held) => kept(held, true),
             None => Err(error),
         },
     }
@@ -78,10 +93,17 @@ async fn ask(
     Ok(token)
 }
 
+impl TokenRow {
+    /// Whether no other is to be asked for yet. By a clock that was set back since, the token is from the future: then nobody knows.
+    fn is_young(&self, now: i64) -> bool {
+        let fifth = self.expires_ms.saturating_sub(self.refresh_ms);
+        let given = (self.refresh_ms - DAY_MS).max(self.expires_ms.saturating_sub(fifth.saturating_mul(5)));
+        (given..self.refresh_ms).contains(&now)
+    }
+}
+
 /// `None` for a token that says no expiry: it is not kept.
 fn row(key: String, now: i64, token: &TokenRequest) -> Result<Option<TokenRow>, serde_json::Error> {
-    /// Even a long-lived token is refreshed once a day, as the kubelet does.
-    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     let expiry = token.status.as_ref().and_then(|status| status.expiration_timestamp.as_ref());
     let Some(expiry) = expiry else { return Ok(None) };
     // By a clock that is wrong it has expired or lives for years: it lives as long as it was given to, from now on.

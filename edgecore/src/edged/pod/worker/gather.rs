@@ -16,7 +16,7 @@ use crate::edged::objects::{Absent, Objects, References, Token, TokenRequest};
 use crate::edged::pod::plan::Trouble;
 use crate::edged::pod::policy;
 use crate::edged::volumes;
-use crate::metamanager::FetchError;
+use crate::metamanager::{FetchError, PodToken};
 
 /// First and longest pause between attempts to make volumes ready, in milliseconds.
 const VOLUME_PAUSE: (i64, i64) = (500, 120_000);
@@ -155,13 +155,13 @@ impl Worker {
             }),
             status: None,
         };
-        let answer =
-            self.ctx.store.service_account_token(namespace, account, question).await.map_err(absent)?;
+        let found = self.ctx.store.service_account_token(namespace, account, question).await;
+        let PodToken { answer, is_overdue } = found.map_err(absent)?;
         let status = answer.status.ok_or_else(|| Absent::Unavailable("the answer has no token".into()))?;
         let text = status.token.unwrap_or_default();
         let left = status.expiration_timestamp.map(|time| Timestamp::now().duration_until(time.0));
         let life = answer.spec.and_then(|spec| spec.expiration_seconds).map(SignedDuration::from_secs);
-        let wait = token_pause(left.unwrap_or_default(), life);
+        let wait = if is_overdue { TOKEN_PAUSE } else { token_pause(left.unwrap_or_default(), life) };
         Ok(Token { text, renew: now.saturating_add(wait).unwrap_or(Timestamp::MAX) })
     }
 }
