@@ -297,6 +297,7 @@ async fn a_runtime_whose_socket_is_not_there_is_waited_for(runtime: Kind) {
         .await;
     let missing = format!("no container runtime answers on {}", node.engine.endpoint());
     assert!(reason.starts_with(&missing), "{reason}");
+    said(&node, "ContainerGCFailed", &missing).await;
     node.engine.restart().await;
     node.ready("waits").await;
     end(node, &[&waits]).await;

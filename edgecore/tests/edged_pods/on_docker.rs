@@ -177,3 +177,35 @@ async fn a_pod_that_comes_while_the_engine_is_away_starts_when_it_is_back() {
     node.delete_pod(&waits, 1).await;
     node.leaves_nothing().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_the_engine_does_not_let_go_is_told() {
+    let mut node = Node::start(Kind::Docker).await;
+    node.stop_edged().await;
+    node.engine.add_image("skerry.test/held:1", &["/bin/sleep", "1"]);
+    let docker = |node: &Node, args: &[&str]| {
+        let Engine::Docker(docker) = &node.engine else { panic!("not Docker") };
+        docker.docker(args).expect("docker").trim().to_owned()
+    };
+    // Somebody else's container, which is none of a pod.
+    let holder = docker(&node, &["create", "skerry.test/held:1"]);
+    node.settings.housekeeping = Housekeeping {
+        image_high_percent: 0,
+        image_low_percent: 0,
+        image_min_age: Duration::ZERO,
+        collect_every: Duration::from_millis(200),
+        ..unhurried()
+    };
+    node.start_edged().await;
+    let (_, words, _) = node
+        .wait("it is told", async || node.events().await.into_iter().find(|event| event.0 == "ImageGCFailed"))
+        .await;
+    let begins = words.starts_with("wanted to free ");
+    let says_why =
+        words.contains(" bytes space with errors in image deletion: ") && words.contains(&holder[..12]);
+    assert!(begins && says_why, "{words}");
+    docker(&node, &["rm", &holder]);
+    let images = || node.engine.images();
+    node.wait("it goes when it can", async || (!images().contains("skerry.test/held:1")).then_some(())).await;
+    node.leaves_nothing().await;
+}

@@ -21,6 +21,20 @@ struct Seen {
     used: Option<Instant>,
 }
 
+/// Why images were not collected.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    /// The runtime does not answer.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// It would not let some of them go.
+    #[error(
+        "wanted to free {wanted} bytes, but freed {freed} bytes space with errors in image deletion: {}",
+        aggregate(refused)
+    )]
+    Refused { wanted: u64, freed: u64, refused: Vec<RuntimeError> },
+}
+
 /// Remembers which images were of use.
 pub(super) struct Collector {
     ctx: Arc<Context>,
@@ -66,7 +80,7 @@ impl Collector {
     }
 
     /// The first time it may be that the runtime is just starting.
-    async fn tell_failure(&mut self, error: &RuntimeError) {
+    async fn tell_failure(&mut self, error: &CollectError) {
         if std::mem::replace(&mut self.failed, true) {
             self.ctx.events.node(Severity::Warning, "ImageGCFailed", &error.to_string()).await;
         } else {
@@ -78,7 +92,7 @@ impl Collector {
         }
     }
 
-    async fn collect(&mut self, short: bool) -> Result<(), RuntimeError> {
+    async fn collect(&mut self, short: bool) -> Result<(), CollectError> {
         let images = self.ctx.runtime.images().await?;
         inventory::tell(&self.ctx, &images);
         let containers = self.ctx.runtime.containers(None).await?;
@@ -95,9 +109,13 @@ impl Collector {
             }
             let Some(wanted) = to_free(disk.capacity, disk.available, high, low) else { continue };
             let victims = victims(&images, &used, &self.seen, now, rules.image_min_age);
-            let freed = self.remove(&victims, wanted).await;
+            let (freed, refused) = self.remove(&victims, wanted).await;
             if freed > 0 {
                 self.ctx.images_changed.notify_one();
+            }
+            // Who is short of disk lets pods go next, and tells of that.
+            if !refused.is_empty() && !short {
+                return Err(CollectError::Refused { wanted, freed, refused });
             }
             if freed < wanted && !short {
                 let words = format!(
@@ -130,8 +148,9 @@ impl Collector {
         used
     }
 
-    async fn remove(&self, victims: &[&Image], wanted: u64) -> u64 {
-        let mut freed = 0_u64;
+    /// So many bytes were freed, and these images the runtime would not let go.
+    async fn remove(&self, victims: &[&Image], wanted: u64) -> (u64, Vec<RuntimeError>) {
+        let (mut freed, mut refused) = (0_u64, Vec::new());
         for image in victims {
             if freed >= wanted {
                 break;
@@ -141,11 +160,25 @@ impl Collector {
                     tracing::info!(image = image.id, tags = ?image.tags, bytes = image.size, "an image that nobody uses is removed");
                     freed = freed.saturating_add(image.size);
                 }
-                Err(error) => tracing::warn!(image = image.id, "cannot remove an image: {error}"),
+                Err(error) => {
+                    tracing::warn!(image = image.id, "cannot remove an image: {error}");
+                    refused.push(error);
+                }
             }
         }
-        freed
+        (freed, refused)
     }
+}
+
+/// Each of them once, in brackets if there are several, as Kubernetes' aggregates are written.
+fn aggregate(errors: &[RuntimeError]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in errors.iter().map(ToString::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) }
 }
 
 fn disk(mountpoint: &Path) -> Option<Amount> {
@@ -194,6 +227,15 @@ mod tests {
         assert_eq!(to_free(1000, 150, 85, 80), Some(50));
         assert_eq!(to_free(1000, 0, 85, 80), Some(200));
         assert_eq!(to_free(0, 0, 85, 80), None);
+    }
+
+    #[test]
+    fn several_refusals_are_told_at_once_and_each_but_once() {
+        let refusal = |words: &str| RuntimeError::Failed { call: "RemoveImage", message: words.into() };
+        let told = |refused| CollectError::Refused { wanted: 9, freed: 4, refused }.to_string();
+        let words = "wanted to free 9 bytes, but freed 4 bytes space with errors in image deletion: ";
+        assert_eq!(told(vec![refusal("in use"), refusal("in use")]), format!("{words}in use"));
+        assert_eq!(told(vec![refusal("in use"), refusal("busy")]), format!("{words}[in use, busy]"));
     }
 
     #[tokio::test(start_paused = true)]

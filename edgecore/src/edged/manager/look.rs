@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Manager;
 use super::health::HEALTH_EVERY;
+use crate::edged::events::Severity;
 use crate::edged::node::RuntimeHealth;
 use crate::edged::runtime::{Container, ContainerState, PodUid, RuntimeError, Sandbox};
+
+/// How often it is said that what is dead cannot be looked for (the kubelet: `ContainerGCPeriod`).
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 impl Manager {
     /// Looks at everything that the runtime holds and nudges the workers of pods that changed.
@@ -18,11 +23,20 @@ impl Manager {
             let containers = self.ctx.runtime.containers(None).await?;
             Ok::<_, RuntimeError>((sandboxes, containers))
         };
-        let (sandboxes, containers) = match looked.await {
+        let looked = looked.await;
+        let is_time = self.collected.is_none_or(|collected| collected.elapsed() >= COLLECT_EVERY);
+        if is_time {
+            self.collected = Some(Instant::now());
+        }
+        let (sandboxes, containers) = match looked {
             Ok(found) => found,
             Err(error) => {
                 self.tell_health(RuntimeHealth::Broken { reason: error.to_string() });
                 self.answers = false;
+                if is_time {
+                    let words = error.to_string();
+                    self.ctx.events.node(Severity::Warning, "ContainerGCFailed", &words).await;
+                }
                 return;
             }
         };

@@ -59,6 +59,8 @@ pub(super) struct Manager {
     answers: bool,
     /// When the runtime was last asked how it is.
     asked: Option<Instant>,
+    /// When it was last time to collect what is dead.
+    collected: Option<Instant>,
     connected_since: Option<Instant>,
     /// When it was last looked for what pods that are gone have left.
     cleaned: Option<Instant>,
@@ -84,6 +86,7 @@ impl Manager {
             trusted: false,
             answers: false,
             asked: None,
+            collected: None,
             connected_since: None,
             cleaned: None,
         }
