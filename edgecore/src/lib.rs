@@ -11,5 +11,4 @@ pub mod lock;
 pub mod metamanager;
 pub mod rules;
 pub mod servicebus;
-pub mod store;
 pub mod taskmanager;

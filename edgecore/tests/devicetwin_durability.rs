@@ -186,6 +186,13 @@ async fn a_full_disk_is_told_to_the_sensor_and_nothing_is_acknowledged_until_the
     reader.publish(get, &json!({})).await;
     let (_, twins) = reader.next().await.unwrap();
     assert_eq!(twins["twin"]["label"]["actual"]["value"], (taken + 1).to_string());
+    // On disk for everybody, not only in the transaction of a connection that the full disk left in disorder.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(disk.0.path().join("devicetwin.db"));
+    let other = sqlx::SqlitePool::connect_with(file).await.unwrap();
+    let stored: String =
+        sqlx::query_scalar("SELECT actual FROM twin WHERE name = 'label'").fetch_one(&other).await.unwrap();
+    assert_eq!(stored, (taken + 1).to_string());
+    other.close().await;
     edge.stop().await;
 }
 

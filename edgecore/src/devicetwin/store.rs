@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::engine::{Change, Device, DeviceId, Half, Twin, ValueType, Version};
-use crate::store::{self, Durability, OpenError, Options};
+use sqlite::{Durability, OpenError, Options, Transaction};
 
 const STEPS: &[&str] = &["
     CREATE TABLE device (
@@ -47,9 +47,9 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if store::is_corrupt(&error) {
+        if sqlite::is_corrupt(&error) {
             Self::Corrupt(error)
-        } else if store::is_disk_trouble(&error) {
+        } else if sqlite::is_disk_trouble(&error) {
             Self::Disk(error)
         } else {
             Self::Sql(error)
@@ -67,14 +67,14 @@ pub(super) struct Store {
 impl Store {
     pub(super) async fn open(path: PathBuf) -> Result<Self, OpenError> {
         let options = Options { path, steps: STEPS, durability: Durability::Full };
-        let pool = store::open(&options).await?.pool;
+        let pool = sqlite::open(&options).await?.pool;
         Ok(Self { options, pool })
     }
 
     /// Opens the file anew; a corrupt one is moved aside.
     pub(super) async fn reopen(&mut self) -> Result<(), StoreError> {
         self.pool.close().await;
-        self.pool = store::open(&self.options).await?.pool;
+        self.pool = sqlite::open(&self.options).await?.pool;
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Store {
 
     /// All of it, or nothing. On disk when it returns.
     pub(super) async fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         for change in changes {
             write_change(&mut transaction, change).await?;
         }

@@ -1,7 +1,6 @@
 //! Why the store or a fetch failed.
 
 use crate::edgehub::RequestError;
-use crate::store;
 
 /// The store could not do it. Nothing of the failed write is visible afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,9 +35,9 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if store::is_corrupt(&error) {
+        if sqlite::is_corrupt(&error) {
             Self::Corrupt(error.to_string())
-        } else if store::is_disk_trouble(&error) {
+        } else if sqlite::is_disk_trouble(&error) {
             Self::Disk(error.to_string())
         } else if matches!(error, sqlx::Error::PoolClosed) {
             Self::Closed

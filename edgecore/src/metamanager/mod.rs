@@ -28,7 +28,7 @@ pub use handle::{Handle, StoredObject};
 pub use reports::STATIC_UID;
 pub use tokens::PodToken;
 
-use crate::{edgehub, store};
+use crate::edgehub;
 use shared::Shared;
 use writer::Writer;
 
@@ -85,18 +85,18 @@ pub async fn open(settings: Settings, hub: edgehub::Handle, tasks: &TaskSet) -> 
 pub enum OpenError {
     /// The file itself.
     #[error(transparent)]
-    File(#[from] store::OpenError),
+    File(#[from] sqlite::OpenError),
     /// The file opens but cannot be read.
     #[error(transparent)]
     Read(#[from] StoreError),
 }
 
 /// Full durability: what is acknowledged to the cloud must survive a power cut.
-async fn open_file(settings: &Settings) -> Result<store::Opened, store::OpenError> {
-    let options = store::Options {
+async fn open_file(settings: &Settings) -> Result<sqlite::Opened, sqlite::OpenError> {
+    let options = sqlite::Options {
         path: settings.path.clone(),
         steps: schema::STEPS,
-        durability: store::Durability::Full,
+        durability: sqlite::Durability::Full,
     };
-    store::open(&options).await
+    sqlite::open(&options).await
 }

@@ -1,6 +1,6 @@
 //! The tables of edgecore.db.
 
-/// See [`crate::store::Options::steps`].
+/// See [`sqlite::Options::steps`].
 pub(super) const STEPS: &[&str] = &["
 CREATE TABLE objects (
     key TEXT PRIMARY KEY NOT NULL,      -- as on the wire: <namespace>/<type>/<name>

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::message::Message;
 use proto::resource::ResourceKind;
 use proto::session::Outcome;
+use sqlite::Transaction;
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -148,7 +149,7 @@ impl Writer {
         confirmed: &[(crate::edgehub::RowKey, u64)],
         changed: &mut Changed,
     ) -> Result<Vec<Vec<Outcome>>, StoreError> {
-        let mut transaction = self.shared.pool().begin().await?;
+        let mut transaction = Transaction::begin(&self.shared.pool()).await?;
         let mut outcomes = Vec::with_capacity(group.len());
         for command in group {
             outcomes.push(self.write(&mut transaction, &command.write, changed).await?);

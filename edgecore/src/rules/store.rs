@@ -6,7 +6,7 @@ use proto::rules::Orders;
 use sqlx::{Row as _, SqlitePool};
 
 use super::queue::Kept;
-use crate::store::{self, Durability, OpenError, Options};
+use sqlite::{Durability, OpenError, Options, Transaction};
 
 /// See [`Options::steps`].
 const STEPS: &[&str] = &["
@@ -71,7 +71,7 @@ impl Store {
         if let Some(pool) = &self.pool {
             return Ok(pool.clone());
         }
-        let pool = store::open(&self.options).await?.pool;
+        let pool = sqlite::open(&self.options).await?.pool;
         Ok(self.pool.insert(pool).clone())
     }
 
@@ -112,7 +112,7 @@ impl Store {
 
     /// All of it, or nothing. On disk when it returns.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let mut transaction = self.pool().await?.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool().await?).await?;
         if let Some(orders) = &batch.orders {
             sqlx::raw_sql("DELETE FROM sub_topics; DELETE FROM target_urls")
                 .execute(&mut *transaction)

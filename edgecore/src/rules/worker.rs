@@ -17,7 +17,7 @@ use super::queue::{Kept, Queue};
 use super::store::{Batch, Store, StoreError};
 use crate::devicetwin::Verdict;
 use crate::edgehub::{Connection, Report, RowKey};
-use crate::store::is_corrupt;
+use sqlite::is_corrupt;
 
 /// Commands in one transaction.
 const GROUP: usize = 256;

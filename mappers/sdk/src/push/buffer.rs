@@ -1,35 +1,30 @@
 //! Readings on disk until their target has them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlite::{Durability, OpenError, Options, Transaction};
 use sqlx::{Row as _, SqlitePool};
-use tracing::error;
 
 use super::{Sample, Target};
 
 /// The most readings that wait: at one a second, of a day.
 pub(super) const MOST: i64 = 100_000;
 
-const SCHEMA: &str = "
+/// See [`Options::steps`].
+const STEPS: &[&str] = &["
     CREATE TABLE IF NOT EXISTS target (key TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS reading (
         row INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, sample TEXT NOT NULL
     );
     CREATE INDEX IF NOT EXISTS reading_target ON reading (target, row);
-";
+"];
 
 /// The buffer does not work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BufferError {
-    /// Its directory.
-    #[error("the folder of {path} cannot be made: {source}: choose another by --buffer")]
-    Folder {
-        /// The buffer's file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// Its file cannot be opened.
+    #[error("{0}; or choose another by --buffer")]
+    Open(#[from] OpenError),
     /// Its file.
     #[error("readings cannot be kept on disk: {0}")]
     Sql(#[from] sqlx::Error),
@@ -55,31 +50,9 @@ pub(super) struct Held {
 impl Buffer {
     /// One that holds `most` readings.
     pub(super) async fn open(path: PathBuf, most: i64) -> Result<Self, BufferError> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| BufferError::Folder { path: path.clone(), source })?;
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // What was read in the last moments before a power cut is less than what a sync a second costs in flash.
-            .synchronous(SqliteSynchronous::Normal)
-            .pragma("cache_size", "-256");
-        let made = async {
-            let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-            sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-            Ok::<_, sqlx::Error>(pool)
-        };
-        let pool = match made.await {
-            Err(sqlx::Error::Database(error)) if is_damaged(error.code().as_deref()) => {
-                move_aside(&path, &error);
-                let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-                sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-                pool
-            }
-            made => made?,
-        };
+        // What was read in the last moments before a power cut is less than what a sync a second costs in flash.
+        let options = Options { path, steps: STEPS, durability: Durability::Lazy };
+        let pool = sqlite::open(&options).await?.pool;
         Ok(Self { pool, most })
     }
 
@@ -88,7 +61,7 @@ impl Buffer {
         if readings.is_empty() {
             return Ok(0);
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         for (target, sample) in readings {
             let key = target.to_string();
             sqlx::query("INSERT OR REPLACE INTO target VALUES (?, ?)")
@@ -150,29 +123,12 @@ impl Buffer {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         for row in rows {
             sqlx::query("DELETE FROM reading WHERE row = ?").bind(row).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
-    }
-}
-
-/// SQLITE_CORRUPT and SQLITE_NOTADB, with their extensions in the higher bits.
-fn is_damaged(code: Option<&str>) -> bool {
-    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
-}
-
-/// For whoever wants to look into it.
-fn move_aside(path: &Path, why: &dyn std::fmt::Display) {
-    let aside = path.with_extension(format!("db.corrupt-{}", tasks::clock::unix_ms()));
-    error!(file = %path.display(), aside = %aside.display(), "the readings that waited are damaged ({why}) and are moved aside");
-    let _ = std::fs::rename(path, aside);
-    for end in ["-wal", "-shm"] {
-        let mut other = path.as_os_str().to_owned();
-        other.push(end);
-        let _ = std::fs::remove_file(other);
     }
 }
 

@@ -1,7 +1,9 @@
-//! How this agent opens a SQLite file: small, durable, and a corrupt one moved aside instead of fatal.
+//! How an agent keeps things in an SQLite file: small, durable, and a corrupt one moved aside instead of fatal.
 //!
-//! Owns: pragmas, schema steps, the move of a corrupt file, and what SQLite's error codes mean to us.
-//! May call: sqlx. Called by: metamanager and devicetwin, each with a file of its own.
+//! Owns: pragmas, schema steps, the move of a corrupt file, transactions, and what SQLite's error codes mean to us.
+//! May call: sqlx. Called by: edgecore's metamanager, devicetwin, rules and eventbus, and mappers, each with a file of its own.
+
+mod transaction;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tracing::error;
+
+pub use transaction::Transaction;
 
 /// Pages the connection keeps, in KiB; these stores are small and memory is a promise.
 const CACHE_KIB: i64 = 256;
@@ -89,6 +93,9 @@ pub enum OpenError {
 
 /// Opens or creates the store. A file that SQLite cannot read is renamed to `<path>.corrupt-<unix seconds>` with its
 /// WAL, an error is logged, and an empty store takes its place.
+///
+/// # Errors
+/// Names the file and what stands in the way.
 pub async fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = &options.path;
     if let Some(directory) = path.parent() {
@@ -196,7 +203,7 @@ async fn prepare(pool: &SqlitePool, options: &Options) -> Result<(), OpenError> 
         return Err(OpenError::Newer { path: options.path.clone(), found, known: options.steps.len() });
     };
     for (at, step) in options.steps.iter().enumerate().skip(done) {
-        let mut transaction = pool.begin().await.map_err(failed)?;
+        let mut transaction = Transaction::begin(pool).await.map_err(failed)?;
         sqlx::raw_sql(*step).execute(&mut *transaction).await.map_err(failed)?;
         // PRAGMA takes no bound parameters; the number is ours.
         let version = format!("PRAGMA user_version = {}", at + 1);
