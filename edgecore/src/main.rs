@@ -104,7 +104,11 @@ fn configuration(path: &Path) -> anyhow::Result<(EdgeCore, Settings)> {
         jobs: taskmanager::Settings::beside(&config.database.data_source, config.node_name()),
         rules: rules::Settings::beside(&config.database.data_source),
         programs: servicebus::Settings::new(&config.modules.service_bus),
-        mqtt: eventbus::Settings::new(&config.modules.event_bus, config.node_name())?,
+        mqtt: eventbus::Settings::new(
+            &config.modules.event_bus,
+            config.node_name(),
+            &config.database.data_source,
+        )?,
         local_api: SocketAddr::new(kubelet.address, kubelet.read_only_port),
     };
     Ok((config, settings))

@@ -162,7 +162,7 @@ async fn connecting_follows_the_standard() {
     let (_directory, edge) = edge().await;
     // 3.1.2-2: another protocol level is refused with 1.
     let mut raw = Raw::open(edge.port).await;
-    raw.bytes(&[0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 10, 0, 0, 1, b'a']).await;
+    raw.bytes(&[0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 6, 2, 0, 10, 0, 0, 1, b'a']).await;
     let refused = |code| Some(Packet::ConnAck(ConnAck { session_present: false, code }));
     assert_eq!(raw.next().await, refused(ConnectReturnCode::RefusedProtocolVersion));
     assert_eq!(raw.next().await, None);

@@ -36,7 +36,9 @@ impl Bus {
             ..EventBus::default()
         };
         let (hub, link) = edgehub::channel();
-        let bus = eventbus::EventBus::new(eventbus::Settings::new(&config, NODE).unwrap());
+        let bus = eventbus::EventBus::new(
+            eventbus::Settings::new(&config, NODE, &directory.join("edgecore.db")).unwrap(),
+        );
         let voice = std::sync::Arc::new(bus.publisher());
         let twins = edgecore::devicetwin::Settings::beside(&directory.join("edgecore.db"), NODE);
         let twins = edgecore::devicetwin::open(twins, None, None, voice, &tasks[0]).await.unwrap();

@@ -20,7 +20,7 @@ pub use publisher::Publisher;
 pub use settings::{Settings, SettingsError};
 
 use crate::{devicetwin, rules};
-use broker::{Broker, Limits, ListenError, Router};
+use broker::{Broker, Limits, ListenError, Plan, Router};
 use external::External;
 use publisher::{Internal, Outgoing};
 use sink::Listeners;
@@ -29,7 +29,7 @@ use sink::Listeners;
 #[derive(Debug)]
 pub struct EventBus {
     publisher: Publisher,
-    internal: Option<SocketAddr>,
+    internal: Option<Plan>,
     external: Option<(settings::External, mpsc::Receiver<Outgoing>)>,
 }
 
@@ -37,7 +37,7 @@ impl EventBus {
     /// Nothing is bound or connected yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let internal = settings.internal.map(|internal| {
+        let internal = settings.internal.as_ref().map(|internal| {
             let limits = Limits { offline_messages: internal.offline_messages, ..Limits::default() };
             Internal { router: Router::new(limits), qos: internal.qos, retain: internal.retain }
         });
@@ -50,7 +50,7 @@ impl EventBus {
         };
         Self {
             publisher,
-            internal: settings.internal.map(|internal| internal.address),
+            internal: settings.internal.map(|internal| internal.plan),
             external: settings.external.map(|external| (external, receiver)),
         }
     }
@@ -62,7 +62,7 @@ impl EventBus {
     }
 
     /// Binds the embedded broker, connects to the external one, and serves both on `tasks`. An external broker that is
-    /// away is no error. The address is where the embedded broker listens.
+    /// away is no error. The address is where the embedded broker listens first.
     pub async fn start(
         self,
         twins: devicetwin::Handle,
@@ -79,11 +79,11 @@ impl EventBus {
                 async move { external.lock().await.run(token).await }
             });
         }
-        let (Some(address), Some(internal)) = (self.internal, self.publisher.internal) else {
+        let (Some(plan), Some(internal)) = (self.internal, self.publisher.internal) else {
             return Ok(None);
         };
-        let broker = Broker::bind(address, internal.router).await?;
-        let bound = broker.address().ok();
+        let broker = Broker::open(plan, internal.router).await?;
+        let bound = broker.address();
         broker.serve(listeners, tasks);
         Ok(bound)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rumqttc::QoS;
+use mqtt_proto::QoS;
 use tokio::sync::mpsc;
 use tracing::warn;
 

@@ -1,9 +1,13 @@
 //! `modules.eventBus` of edgecore.yaml, checked.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
+use mqtt_proto::QoS;
 use proto::config::{EventBus, MqttMode};
-use rumqttc::QoS;
+use tracing::warn;
+
+use super::broker::{Door, Plan, Tls};
 
 /// What the operator says about MQTT.
 #[derive(Clone, Debug)]
@@ -17,10 +21,10 @@ pub struct Settings {
 }
 
 /// The broker in this process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Internal {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Doors, users and store.
+    pub plan: Plan,
     /// Quality of what we publish there.
     pub qos: QoS,
     /// Whether what we publish there is kept for later subscribers.
@@ -67,11 +71,11 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads the settings of module `eventBus` for `node`.
+    /// Reads the settings of module `eventBus` for `node`. The broker's store is beside `database`.
     ///
     /// # Errors
     /// Names the key, what it says and what to write instead.
-    pub fn new(config: &EventBus, node: &str) -> Result<Self, SettingsError> {
+    pub fn new(config: &EventBus, node: &str, database: &Path) -> Result<Self, SettingsError> {
         let (embedded, external) = match config.mqtt_mode {
             MqttMode::Internal => (true, false),
             MqttMode::Both => (true, true),
@@ -79,31 +83,56 @@ impl Settings {
         };
         Ok(Self {
             node: node.to_owned(),
-            internal: embedded.then(|| inside(config)).transpose()?,
+            internal: embedded.then(|| inside(config, database)).transpose()?,
             external: external.then(|| outside(config, node)).transpose()?,
         })
     }
 }
 
-fn inside(config: &EventBus) -> Result<Internal, SettingsError> {
-    let qos = match config.mqtt_qos {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        2 => QoS::ExactlyOnce,
-        other => return Err(SettingsError::Qos(other)),
-    };
+fn inside(config: &EventBus, database: &Path) -> Result<Internal, SettingsError> {
+    let qos = QoS::from_u8(config.mqtt_qos).map_err(|_| SettingsError::Qos(config.mqtt_qos))?;
+    let users =
+        (!config.mqtt_password_file.as_os_str().is_empty()).then(|| config.mqtt_password_file.clone());
+    let doors: Vec<Door> = internal(config)?;
+    for door in &doors {
+        let known = users.is_some() || door.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        if !known && !door.address.ip().is_loopback() {
+            warn!(
+                address = %door.address,
+                "everybody on the network may speak for every device: set modules.eventBus.mqttPasswordFile, or ssl:// with \
+                 eventBusTLS.enable for certificates of clients, or listen on 127.0.0.1"
+            );
+        }
+    }
     Ok(Internal {
-        address: internal(&config.mqtt_server_internal)?,
+        plan: Plan { doors, users, store: database.with_file_name("mqtt.db") },
         qos,
         retain: config.mqtt_retain,
         offline_messages: usize::try_from(config.mqtt_session_queue_size).unwrap_or(usize::MAX),
     })
 }
 
-fn internal(text: &str) -> Result<SocketAddr, SettingsError> {
-    let wrong = |what| SettingsError::Address { key: "mqttServerInternal", text: text.to_owned(), what };
-    let rest = text.strip_prefix("tcp://").ok_or_else(|| wrong("write tcp:// in front"))?;
-    rest.parse().map_err(|_| wrong("the broker listens on an IP address and a port"))
+/// One address, or several with commas between them.
+fn internal(config: &EventBus) -> Result<Vec<Door>, SettingsError> {
+    let text = &config.mqtt_server_internal;
+    let wrong = |what| SettingsError::Address { key: "mqttServerInternal", text: text.clone(), what };
+    let door = |one: &str| {
+        let (scheme, rest) =
+            one.trim().split_once("://").ok_or_else(|| wrong("write tcp:// or ssl:// in front"))?;
+        let tls = match scheme {
+            "tcp" | "mqtt" => None,
+            "ssl" | "tls" | "tcps" | "mqtts" => Some(Tls {
+                certificate: config.tls.cert_file.clone(),
+                key: config.tls.private_key_file.clone(),
+                clients: config.tls.enable.then(|| config.tls.ca_file.clone()),
+            }),
+            _ => return Err(wrong("the broker listens on tcp:// and ssl:// only")),
+        };
+        let address: SocketAddr =
+            rest.parse().map_err(|_| wrong("the broker listens on an IP address and a port"))?;
+        Ok(Door { address, tls })
+    };
+    text.split(',').map(door).collect()
 }
 
 fn outside(config: &EventBus, node: &str) -> Result<External, SettingsError> {
@@ -133,10 +162,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_internal_address_is_an_ip_address_and_a_port() {
-        assert_eq!(internal("tcp://127.0.0.1:1883").unwrap().port(), 1883);
-        let error = internal("localhost").unwrap_err().to_string();
-        assert!(error.contains("mqttServerInternal") && error.contains("tcp://"), "{error}");
+    fn internal_addresses_are_ip_addresses_and_ports_plain_or_with_tls() {
+        let doors =
+            |text: &str| internal(&EventBus { mqtt_server_internal: text.to_owned(), ..EventBus::default() });
+        let both = doors("tcp://127.0.0.1:1883, ssl://[::]:8883").unwrap();
+        assert_eq!(
+            both.iter().map(|door| (door.address.port(), door.tls.is_some())).collect::<Vec<_>>(),
+            [(1883, false), (8883, true)]
+        );
+        for wrong in ["localhost", "ws://127.0.0.1:80", "tcp://localhost:1883", "tcp://127.0.0.1", ""] {
+            let error = doors(wrong).unwrap_err().to_string();
+            assert!(error.contains("mqttServerInternal") && error.contains("tcp://"), "{error}");
+        }
     }
 
     #[test]

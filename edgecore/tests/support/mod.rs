@@ -48,7 +48,7 @@ impl Edge {
         let path = directory.join("edgecore.db");
         let objects =
             metamanager::open(metamanager::Settings::new(&path, NODE), hub, &tasks[0]).await.unwrap();
-        let bus = EventBus::new(eventbus::Settings::new(config, NODE).unwrap());
+        let bus = EventBus::new(eventbus::Settings::new(config, NODE, &path).unwrap());
         let publisher = bus.publisher();
         let voice = std::sync::Arc::new(publisher.clone());
         let settings = Settings::beside(&path, NODE);

@@ -184,7 +184,8 @@ pub struct EventBus {
     pub mqtt_mode: MqttMode,
     /// URL of the external broker.
     pub mqtt_server_external: String,
-    /// URL at which the embedded broker listens.
+    /// URLs at which the embedded broker listens, with commas between them: `tcp://`, or `ssl://` with the certificate of
+    /// `eventBusTLS`.
     pub mqtt_server_internal: String,
     /// QoS of what is published on the embedded broker.
     #[serde(rename = "mqttQOS")]
@@ -197,6 +198,8 @@ pub struct EventBus {
     pub mqtt_username: String,
     /// Password at the external broker.
     pub mqtt_password: String,
+    /// Users of the embedded broker, as mosquitto_passwd(1) writes them; empty: everybody may come in. Not in KubeEdge.
+    pub mqtt_password_file: PathBuf,
     /// Client id of the subscribing client; empty to make one.
     #[serde(rename = "mqttSubClientID")]
     pub mqtt_sub_client_id: String,
@@ -208,13 +211,13 @@ pub struct EventBus {
     pub tls: EventBusTls,
 }
 
-/// TLS to the external broker.
+/// TLS of the embedded broker's `ssl://` addresses, and to the external broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventBusTls {
-    /// Whether it is used.
+    /// External broker: whether it is used. Embedded broker: whether clients must show a certificate of the CA.
     pub enable: bool,
-    /// The broker's CA.
+    /// The CA, of the external broker or of the embedded broker's clients.
     #[serde(rename = "tlsMqttCAFile")]
     pub ca_file: PathBuf,
     /// Our certificate.
@@ -447,6 +450,7 @@ impl Default for EventBus {
             mqtt_session_queue_size: 100,
             mqtt_username: String::new(),
             mqtt_password: String::new(),
+            mqtt_password_file: PathBuf::new(),
             mqtt_sub_client_id: String::new(),
             mqtt_pub_client_id: String::new(),
             tls: EventBusTls {

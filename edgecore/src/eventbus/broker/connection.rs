@@ -1,47 +1,63 @@
 //! One client's connection: reads packets, hands them on, acknowledges what may be acknowledged, writes what waits.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::task::Poll;
+mod answers;
+mod handshake;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{
-    ConnAck, Connect, LastWill, PubAck, PubComp, PubRec, PubRel, SubAck, Subscribe, SubscribeReasonCode,
-    UnsubAck,
+use mqtt_proto::v5::{
+    Disconnect, DisconnectReasonCode, Packet, Publish, Pubrel, PubrelReasonCode, Subscribe,
+    SubscribeReasonCode, Unsubscribe,
 };
-use rumqttc::{ConnectReturnCode, Packet, Publish, QoS};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use mqtt_proto::{Pid, QoS, QosPid, TopicName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::filter::Filter;
-use super::frame::{self, FrameError};
+use super::frame::{FrameError, Frames, Version};
+use super::journal::Ticket;
+use super::login::Users;
+use super::message::Message;
 use super::router::{Attached, Router};
+use super::session::{Reception, Subscription};
 use super::{Outcome, Sink};
-use crate::devicetwin::Verdict;
+use answers::{Answer, Answers, Reply};
+use handshake::Introduced;
 
 /// How long a new connection may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
-/// How long a write may make no progress.
+/// How long a write may make no progress, and how long a new session may wait for the disk.
 const STALLED: Duration = Duration::from_secs(20);
 /// How long a client whose message could not be stored is kept waiting before it is put out.
 const BACK_PRESSURE: Duration = Duration::from_secs(1);
 /// Acknowledgements that may wait for the store before the client is read again.
 const UNACKNOWLEDGED: usize = 2048;
+/// Publishes with a QoS that a client of MQTT 5 may have unsettled.
+const RECEIVE_MAXIMUM: u16 = 2048;
+/// Topic aliases that a client of MQTT 5 may set.
+const TOPIC_ALIASES: u16 = 32;
 /// Bytes written in one go.
 const CHUNK: usize = 16 * 1024;
 /// A read buffer that grew beyond this for one packet is given back.
 const KEPT: usize = 16 * 1024;
+
+/// What a client is connected by.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     #[error("the client said goodbye")]
     Goodbye,
+    #[error("the client said goodbye and wants its will spoken")]
+    GoodbyeWithWill,
     #[error("the client closed the connection")]
     Closed,
     #[error("another connection took the session over")]
@@ -56,253 +72,339 @@ pub(super) enum End {
     Stalled,
     #[error("a message was not stored: it must be sent again")]
     NotStored,
-    #[error("refused: {0:?}")]
-    Refused(ConnectReturnCode),
+    #[error("more publishes are unsettled than the client was told it may have")]
+    TooMany,
+    #[error("refused: {0}")]
+    Refused(&'static str),
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("network: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// An acknowledgement that waits for the store, in the order in which the messages came (MQTT-4.6.0-2).
-struct Pending {
-    publish: (u16, QoS),
-    outcome: Outcome,
+impl End {
+    /// What a client of MQTT 5 is told before the door closes; `None`: nothing.
+    fn reason(&self) -> Option<DisconnectReasonCode> {
+        Some(match self {
+            Self::Goodbye | Self::GoodbyeWithWill | Self::Closed | Self::NoIntroduction => return None,
+            Self::Stalled | Self::Refused(_) | Self::Io(_) => return None,
+            Self::TakenOver => DisconnectReasonCode::SessionTakenOver,
+            Self::Shutdown => DisconnectReasonCode::ServerShuttingDown,
+            Self::Silent => DisconnectReasonCode::KeepAliveTimeout,
+            Self::NotStored => DisconnectReasonCode::ImplementationSpecificError,
+            Self::TooMany => DisconnectReasonCode::ReceiveMaximumExceeded,
+            Self::Frame(error) => error.reason(),
+        })
+    }
+
+    /// A will is spoken unless the client took its leave (MQTT-3.1.2-8, -10).
+    fn is_polite(&self) -> bool {
+        matches!(self, Self::Goodbye)
+    }
 }
 
-pub(super) struct Connection<S> {
-    stream: TcpStream,
+pub(super) struct Connection<T, S> {
+    stream: T,
     input: BytesMut,
     output: BytesMut,
+    frames: Frames,
     router: Router,
+    users: Option<Arc<Users>>,
     sink: S,
-    pending: VecDeque<Pending>,
+    answers: Answers,
+    durable: watch::Receiver<Ticket>,
+    aliases: HashMap<u16, TopicName>,
 }
 
-impl<S: Sink> Connection<S> {
-    pub(super) fn new(stream: TcpStream, router: Router, sink: S) -> Self {
-        let (input, output) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(1024));
-        Self { stream, input, output, router, sink, pending: VecDeque::new() }
+impl<T: Stream, S: Sink> Connection<T, S> {
+    pub(super) fn new(stream: T, router: Router, users: Option<Arc<Users>>, sink: S) -> Self {
+        Self {
+            stream,
+            input: BytesMut::with_capacity(1024),
+            output: BytesMut::with_capacity(1024),
+            frames: Frames::new(router.limits().packet_bytes),
+            durable: router.durable(),
+            router,
+            users,
+            sink,
+            answers: Answers::default(),
+            aliases: HashMap::new(),
+        }
     }
 
     /// Serves the client until one side has had enough.
     pub(super) async fn run(mut self, token: CancellationToken) -> End {
-        let connect = tokio::select! {
-            connect = timeout(INTRODUCTION, self.introduction()) => match connect {
-                Ok(Ok(connect)) => connect,
-                Ok(Err(end)) => return end,
-                Err(_) => return End::NoIntroduction,
-            },
+        let introduced = tokio::select! {
+            introduced = self.introduction() => introduced,
             () = token.cancelled() => return End::Shutdown,
         };
-        let attached = match self.attach(&connect).await {
-            Ok(attached) => attached,
-            Err(end) => return end,
+        let Introduced { attached, mut will, keep_alive, mut expiry, window } = match introduced {
+            Ok(introduced) => introduced,
+            Err(end) => {
+                let _ = timeout(Duration::from_secs(1), self.flush()).await;
+                let _ = timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+                return end;
+            }
         };
-        let end = match self.serve(&attached, connect.keep_alive, token).await {
+        let session = Serving { attached: &attached, window, expiry: &mut expiry };
+        let end = match self.serve(session, keep_alive, token).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
         // What was said for the client is said before the door closes: an answer may be the reason why it closes.
-        self.fill(&attached);
+        self.fill(&attached, window);
+        if let Some(reason) = end.reason() {
+            self.say_why(reason, &end);
+        }
         let _ = timeout(Duration::from_secs(1), self.flush()).await;
         if matches!(end, End::NotStored) {
             // Time to read why, and a brake: the client comes back with the same message at once.
             sleep(BACK_PRESSURE).await;
         }
         let _ = timeout(Duration::from_secs(1), self.stream.shutdown()).await;
-        self.router.detach(&attached);
-        if let (Some(will), false) = (connect.last_will, matches!(end, End::Goodbye)) {
-            self.speak_will(will).await;
+        if end.is_polite() {
+            will = None;
         }
+        if let Some(will) = self.router.detach(&attached, will) {
+            speak(&self.router, &self.sink, will).await;
+        }
+        // Whether a repetition on another connection is one depends on what becomes of the first.
+        let _ = timeout(STALLED, self.answers.see_off()).await;
         end
-    }
-
-    /// The first packet, which must be CONNECT (MQTT-3.1.0-1).
-    async fn introduction(&mut self) -> Result<Connect, End> {
-        let not_connect = || End::Frame(FrameError::Violation("MQTT-3.1.0-1: the first packet is CONNECT"));
-        loop {
-            if self.input.first().is_some_and(|first| *first != 0x10) {
-                return Err(not_connect());
-            }
-            match frame::next(&mut self.input, self.router.limits().packet_bytes) {
-                Ok(Some(Packet::Connect(connect))) => return Ok(connect),
-                Ok(Some(_)) => return Err(not_connect()),
-                Ok(None) => self.read().await?,
-                Err(error @ FrameError::Level(_)) => {
-                    self.refuse(ConnectReturnCode::RefusedProtocolVersion).await?;
-                    return Err(error.into());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    async fn refuse(&mut self, code: ConnectReturnCode) -> Result<(), End> {
-        self.put(&Packet::ConnAck(ConnAck::new(code, false)))?;
-        self.flush().await
-    }
-
-    async fn attach(&mut self, connect: &Connect) -> Result<Attached, End> {
-        if connect.client_id.is_empty() && !connect.clean_session {
-            self.refuse(ConnectReturnCode::BadClientId).await?;
-            return Err(End::Refused(ConnectReturnCode::BadClientId));
-        }
-        let made;
-        let id = if connect.client_id.is_empty() {
-            made = format!("auto-{}", uuid::Uuid::new_v4());
-            &made
-        } else {
-            &connect.client_id
-        };
-        let Ok(attached) = self.router.attach(id, connect.clean_session) else {
-            self.refuse(ConnectReturnCode::ServiceUnavailable).await?;
-            return Err(End::Refused(ConnectReturnCode::ServiceUnavailable));
-        };
-        self.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, attached.session_present)))?;
-        for packet in &attached.repeat {
-            self.put(packet)?;
-        }
-        debug!(client = %attached.id, "MQTT client connected");
-        Ok(attached)
     }
 
     async fn serve(
         &mut self,
-        attached: &Attached,
+        mut session: Serving<'_>,
         keep_alive: u16,
         token: CancellationToken,
     ) -> Result<std::convert::Infallible, End> {
+        let attached = session.attached;
         let patience = (keep_alive > 0).then(|| Duration::from_secs(u64::from(keep_alive)).mul_f32(1.5));
         let mut heard = Instant::now();
         loop {
             // Packets that came together are handled before anything is written: their acknowledgements share a write.
-            while self.pending.len() < UNACKNOWLEDGED
-                && let Some(packet) = frame::next(&mut self.input, self.router.limits().packet_bytes)?
+            while self.answers.len() < UNACKNOWLEDGED
+                && let Some(packet) = self.frames.next(&mut self.input)?
             {
-                self.take(attached, packet).await?;
+                heard = Instant::now();
+                self.take(&mut session, packet).await?;
             }
-            self.fill(attached);
+            self.answer(attached)?;
+            self.fill(attached, session.window);
             self.flush().await?;
+            let reads = self.answers.len() < UNACKNOWLEDGED;
+            if !reads {
+                // Who is not read cannot be heard.
+                heard = Instant::now();
+            }
             let silence = patience.map(|patience| heard + patience);
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Err(End::Shutdown),
                 () = attached.kick.cancelled() => return Err(End::TakenOver),
-                settled = next_settled(&mut self.pending) => self.acknowledge(attached, settled)?,
-                () = attached.wake.notified() => {}
-                read = read(&mut self.stream, &mut self.input), if self.pending.len() < UNACKNOWLEDGED => {
-                    read?;
-                    heard = Instant::now();
+                () = self.answers.hear() => {}
+                changed = self.durable.changed() => {
+                    // The sender lives in our own router.
+                    let _ = changed;
                 }
+                () = attached.wake.notified() => {}
+                read = read(&mut self.stream, &mut self.input), if reads => read?,
                 () = until(silence) => return Err(End::Silent),
             }
         }
     }
 
-    async fn take(&mut self, attached: &Attached, packet: Packet) -> Result<(), End> {
+    async fn take(&mut self, session: &mut Serving<'_>, packet: Packet) -> Result<(), End> {
+        let attached = session.attached;
         match packet {
             Packet::Publish(publish) => self.publish(attached, publish).await,
-            Packet::PubAck(PubAck { pkid }) | Packet::PubComp(PubComp { pkid }) => {
-                self.session(attached, |session, _| session.settled(pkid))
+            Packet::Puback(ack) => self.settled(attached, ack.pid),
+            Packet::Pubcomp(ack) => self.settled(attached, ack.pid),
+            // MQTT5-4.3.3-9: a refusal ends it.
+            Packet::Pubrec(ack) if ack.reason_code as u8 >= 0x80 => self.settled(attached, ack.pid),
+            Packet::Pubrec(ack) => self.recorded(attached, ack.pid),
+            Packet::Pubrel(release) => {
+                let pid = release.pid;
+                let (found, ticket) =
+                    self.session(attached, |session, _, journal| session.complete(pid, journal))?;
+                self.answers.push(Answer::settled(Reply::Completed { pid, found }, ticket));
+                Ok(())
             }
-            Packet::PubRec(PubRec { pkid }) => {
-                self.session(attached, |session, _| session.recorded(pkid))?;
-                self.put(&Packet::PubRel(PubRel::new(pkid)))
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(attached, subscribe);
+                Ok(())
             }
-            Packet::PubRel(PubRel { pkid }) => {
-                self.session(attached, |session, _| session.release(pkid))?;
-                self.put(&Packet::PubComp(PubComp::new(pkid)))
+            Packet::Unsubscribe(Unsubscribe { pid, topics, .. }) => {
+                let (codes, ticket) =
+                    self.router.unsubscribe(attached, topics.iter().map(|filter| &**filter));
+                self.answers.push(Answer::settled(Reply::Unsubscribed { pid, codes }, ticket));
+                Ok(())
             }
-            Packet::Subscribe(subscribe) => self.subscribe(attached, subscribe),
-            Packet::Unsubscribe(unsubscribe) => {
-                self.session(attached, |session, _| {
-                    unsubscribe.topics.iter().for_each(|filter| session.unsubscribe(filter));
-                })?;
-                self.put(&Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)))
-            }
-            Packet::PingReq => self.put(&Packet::PingResp),
-            Packet::Disconnect => Err(End::Goodbye),
+            Packet::Pingreq => self.put(Packet::Pingresp).map(drop),
+            Packet::Disconnect(disconnect) => Err(self.goodbye(session, &disconnect)),
             Packet::Connect(_) => Err(FrameError::Violation("MQTT-3.1.0-2: a second CONNECT").into()),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                Err(FrameError::Violation("a packet that only a server sends").into())
+            _ => Err(FrameError::Violation("a packet that only a server sends").into()),
+        }
+    }
+
+    fn goodbye(&mut self, serving: &mut Serving<'_>, disconnect: &Disconnect) -> End {
+        if let Some(expiry) = disconnect.properties.session_expiry_interval {
+            if *serving.expiry == 0 && expiry > 0 {
+                return FrameError::Violation(
+                    "MQTT5-3.14.2.2.2: a session that was to end cannot be made to last",
+                )
+                .into();
+            }
+            *serving.expiry = expiry;
+            let _ = self.session(serving.attached, |session, _, journal| {
+                session.expiry = expiry;
+                session.note_itself(None, journal)
+            });
+        }
+        match disconnect.reason_code {
+            DisconnectReasonCode::NormalDisconnect => End::Goodbye,
+            _ => End::GoodbyeWithWill,
+        }
+    }
+
+    async fn publish(&mut self, attached: &Attached, mut publish: Publish) -> Result<(), End> {
+        self.resolve_alias(&mut publish)?;
+        let qos_pid = publish.qos_pid;
+        if self.frames.version() == Some(Version::V5) && qos_pid != QosPid::Level0 {
+            let unreleased = self.session(attached, |session, _, _| session.unreleased())?;
+            if self.answers.publishes() + unreleased >= usize::from(RECEIVE_MAXIMUM) {
+                return Err(End::TooMany);
             }
         }
-    }
-
-    async fn publish(&mut self, attached: &Attached, publish: Publish) -> Result<(), End> {
-        let (identifier, qos) = (publish.pkid, publish.qos);
-        let repeated =
-            qos == QoS::ExactlyOnce && !self.session(attached, |session, _| session.receive(identifier))?;
-        let outcome = if repeated {
-            Outcome::Settled
-        } else {
-            // Subscribers see the message before they see what we answer to it.
-            self.router.publish(&publish.topic, &publish.payload, qos, publish.retain);
-            self.sink.take(&publish.topic, publish.payload).await
+        let pid = match qos_pid {
+            QosPid::Level0 => {
+                // Nobody waits for it, and there is no disk for it: it is lost, as its quality allows.
+                if self.router.has_room().await {
+                    let message = Message::received(publish);
+                    self.router.route(Some(&attached.id), &message);
+                    self.sink.take(&message.topic, message.payload).await;
+                }
+                return Ok(());
+            }
+            QosPid::Level1(pid) | QosPid::Level2(pid) => pid,
         };
-        // Without a QoS nobody waits for the outcome; the sink has told the sender what went wrong.
-        if qos != QoS::AtMostOnce {
-            self.pending.push_back(Pending { publish: (identifier, qos), outcome });
-        }
-        Ok(())
-    }
-
-    fn acknowledge(&mut self, attached: &Attached, settled: Vec<((u16, QoS), bool)>) -> Result<(), End> {
-        for ((identifier, qos), stored) in settled {
-            match (qos, stored) {
-                (QoS::ExactlyOnce, true) => self.put(&Packet::PubRec(PubRec::new(identifier)))?,
-                (_, true) => self.put(&Packet::PubAck(PubAck::new(identifier)))?,
-                (_, false) => {
-                    self.session(attached, |session, _| session.release(identifier))?;
-                    // MQTT 3.1.1 has no "no": only a client that reconnects sends again.
-                    return Err(End::NotStored);
+        let exactly_once = qos_pid.qos() == QoS::Level2;
+        let mut told = None;
+        if exactly_once {
+            match self.session(attached, |session, _, journal| session.receive(pid, journal))? {
+                Reception::First(sender) => told = Some(sender),
+                Reception::Repeated(outcome) => {
+                    self.answers.push(Answer::repeated(pid, outcome));
+                    return Ok(());
+                }
+                Reception::Kept(ticket) => {
+                    self.answers.push(Answer::settled(Reply::Received { pid }, ticket));
+                    return Ok(());
                 }
             }
         }
+        let reply = if exactly_once { Reply::Received { pid } } else { Reply::Acknowledged { pid } };
+        if !self.router.has_room().await {
+            return Err(End::NotStored);
+        }
+        // Subscribers see the message before they see what we answer to it.
+        let message = Message::received(publish);
+        let ticket = self.router.route(Some(&attached.id), &message);
+        let outcome = self.sink.take(&message.topic, message.payload).await;
+        self.answers.push(Answer::new(reply, outcome, told, ticket));
         Ok(())
     }
 
-    fn subscribe(&mut self, attached: &Attached, subscribe: Subscribe) -> Result<(), End> {
-        let mut filters = Vec::with_capacity(subscribe.filters.len());
-        for wanted in subscribe.filters {
-            let filter = Filter::new(&wanted.path)
-                .map_err(|_| FrameError::Violation("MQTT-4.7.1: wildcards of a topic filter"))?;
-            filters.push((filter, wanted.qos));
+    /// Gives the topic to a publish that names it by its alias, and remembers a new one (MQTT 5 §3.3.2.3.4).
+    fn resolve_alias(&mut self, publish: &mut Publish) -> Result<(), End> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(()) };
+        if alias == 0 || alias > TOPIC_ALIASES {
+            return Err(FrameError::TopicAlias.into());
         }
-        let granted: Vec<QoS> = filters.iter().map(|(_, qos)| *qos).collect();
-        // The SUBACK goes out before the retained messages that the subscription queues.
-        let taken = self.router.subscribe(attached, filters);
-        let codes = granted.into_iter().zip(taken).map(|(qos, taken)| match taken {
-            true => SubscribeReasonCode::Success(qos),
-            false => SubscribeReasonCode::Failure,
+        if publish.topic_name.is_empty() {
+            publish.topic_name = self.aliases.get(&alias).cloned().ok_or(FrameError::TopicAlias)?;
+        } else {
+            self.aliases.insert(alias, publish.topic_name.clone());
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, attached: &Attached, pid: Pid) -> Result<(), End> {
+        self.session(attached, |session, _, journal| session.settled(pid, journal))
+    }
+
+    fn recorded(&mut self, attached: &Attached, pid: Pid) -> Result<(), End> {
+        match self.session(attached, |session, _, journal| session.recorded(pid, journal))? {
+            Some(ticket) => {
+                self.answers.push(Answer::settled(Reply::Release { pid }, ticket));
+                Ok(())
+            }
+            None => self.put(Pubrel::new(pid, PubrelReasonCode::PacketIdentifierNotFound).into()).map(drop),
+        }
+    }
+
+    fn subscribe(&mut self, attached: &Attached, subscribe: Subscribe) {
+        let identifier = subscribe.properties.subscription_id;
+        let wanted = subscribe.topics.into_iter().map(|(text, options)| {
+            let (shared, filter) =
+                Filter::shared(&text).map_err(|_| SubscribeReasonCode::TopicFilterInvalid)?;
+            Ok(Subscription { text: (&*text).into(), filter, shared, options, identifier })
         });
-        self.put(&Packet::SubAck(SubAck::new(subscribe.pkid, codes.collect())))
+        // The SUBACK goes out before the retained messages that the subscription queues.
+        let (codes, ticket) = self.router.subscribe(attached, wanted.collect());
+        self.answers.push(Answer::settled(Reply::Subscribed { pid: subscribe.pid, codes }, ticket));
     }
 
-    async fn speak_will(&mut self, will: LastWill) {
-        self.router.publish(&will.topic, &will.message, will.qos, will.retain);
-        if let Outcome::Waiting(verdict) = self.sink.take(&will.topic, will.message).await {
-            // Nobody is left to be told.
-            let _ = verdict.await;
+    /// Says what may be said: the outcome is known, and what it promises is on disk.
+    fn answer(&mut self, attached: &Attached) -> Result<(), End> {
+        while let Some((answer, stored)) = self.answers.heard() {
+            if !stored {
+                // MQTT 3.1.1 has no "no", and who hears one from MQTT 5 gives the message up: only a client that
+                // reconnects sends it again.
+                return Err(End::NotStored);
+            }
+            let ticket = match answer.reply {
+                Reply::Received { pid } => {
+                    self.session(attached, |session, _, journal| session.kept(pid, journal))?
+                }
+                _ => 0,
+            };
+            self.answers.wait_for_disk(answer, ticket);
         }
+        let durable = *self.durable.borrow_and_update();
+        while let Some(reply) = self.answers.due(durable) {
+            self.put(reply.packet())?;
+        }
+        Ok(())
     }
 
-    fn session<T>(
+    fn session<R>(
         &self,
         attached: &Attached,
-        work: impl FnOnce(&mut super::session::Session, &super::Limits) -> T,
-    ) -> Result<T, End> {
+        work: impl FnOnce(&mut super::session::Session, &super::Limits, &mut super::journal::Journal) -> R,
+    ) -> Result<R, End> {
         self.router.with(attached, work).ok_or(End::TakenOver)
     }
 
     /// Moves what waits for the client into the output, up to a chunk.
-    fn fill(&mut self, attached: &Attached) {
-        while self.output.len() < CHUNK
-            && let Some(Some(packet)) = self.router.with(attached, |session, limits| session.next(limits))
-        {
-            if self.put(&packet).is_err() {
-                break;
+    fn fill(&mut self, attached: &Attached, window: usize) {
+        if self.answers.holds_deliveries() {
+            return;
+        }
+        let durable = *self.durable.borrow();
+        while self.output.len() < CHUNK {
+            let next = |session: &mut super::session::Session, _: &_, journal: &mut _| {
+                session.next(window, durable, journal, Instant::now())
+            };
+            let Some(Some(packet)) = self.router.with(attached, next) else { break };
+            let pid = match &packet {
+                Packet::Publish(publish) => publish.qos_pid.pid(),
+                _ => None,
+            };
+            // MQTT5-3.1.2-24, -25: what is too long for the client counts as delivered.
+            if let (Ok(false), Some(pid)) = (self.put(packet), pid) {
+                let _ = self.settled(attached, pid);
             }
         }
         if self.output.len() >= CHUNK {
@@ -310,16 +412,27 @@ impl<S: Sink> Connection<S> {
         }
     }
 
-    fn put(&mut self, packet: &Packet) -> Result<(), End> {
-        packet.write(&mut self.output, usize::MAX).map_err(FrameError::Malformed)?;
-        Ok(())
+    fn say_why(&mut self, reason: DisconnectReasonCode, end: &End) {
+        let mut disconnect = Disconnect::new(reason);
+        disconnect.properties.reason_string = Some(end.to_string().into());
+        if self.frames.version() == Some(Version::V5) {
+            let _ = self.put(disconnect.into());
+        }
+    }
+
+    fn put(&mut self, packet: Packet) -> Result<bool, End> {
+        Ok(self.frames.put(packet, &mut self.output)?)
     }
 
     async fn flush(&mut self) -> Result<(), End> {
         if self.output.is_empty() {
             return Ok(());
         }
-        timeout(STALLED, self.stream.write_all_buf(&mut self.output)).await.map_err(|_| End::Stalled)??;
+        let write = async {
+            self.stream.write_all_buf(&mut self.output).await?;
+            self.stream.flush().await
+        };
+        timeout(STALLED, write).await.map_err(|_| End::Stalled)??;
         if self.output.capacity() > 4 * CHUNK {
             self.output = BytesMut::with_capacity(1024);
         }
@@ -331,8 +444,26 @@ impl<S: Sink> Connection<S> {
     }
 }
 
+/// What is being served.
+struct Serving<'a> {
+    attached: &'a Attached,
+    /// Publishes with a QoS that may be on their way to the client at a time.
+    window: usize,
+    expiry: &'a mut u32,
+}
+
+/// Says a will: to everybody, and to this process.
+pub(super) async fn speak<S: Sink>(router: &Router, sink: &S, will: Message) {
+    router.route(None, &will);
+    if let Outcome::Waiting(verdict) = sink.take(&will.topic, will.payload).await {
+        // Nobody is left to be told.
+        let _ = verdict.await;
+    }
+    debug!(topic = %will.topic, "a will was spoken");
+}
+
 /// Reads what is there. The buffer only grows by what the packet at hand declares, within the limit.
-async fn read(stream: &mut TcpStream, input: &mut BytesMut) -> Result<(), End> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> Result<(), End> {
     if input.is_empty() && input.capacity() > KEPT {
         *input = BytesMut::with_capacity(1024);
     }
@@ -341,33 +472,6 @@ async fn read(stream: &mut TcpStream, input: &mut BytesMut) -> Result<(), End> {
         0 => Err(End::Closed),
         _ => Ok(()),
     }
-}
-
-/// All acknowledgements at the front whose outcome is known; waits for the first.
-async fn next_settled(pending: &mut VecDeque<Pending>) -> Vec<((u16, QoS), bool)> {
-    poll_fn(|context| {
-        let mut settled = Vec::new();
-        while let Some(front) = pending.front_mut() {
-            let stored = match &mut front.outcome {
-                Outcome::Settled => true,
-                Outcome::Waiting(verdict) => match poll_receiver(verdict, context) {
-                    Poll::Ready(stored) => stored,
-                    Poll::Pending => break,
-                },
-            };
-            settled.push((front.publish, stored));
-            pending.pop_front();
-        }
-        if settled.is_empty() { Poll::Pending } else { Poll::Ready(settled) }
-    })
-    .await
-}
-
-fn poll_receiver(
-    verdict: &mut oneshot::Receiver<Verdict>,
-    context: &mut std::task::Context<'_>,
-) -> Poll<bool> {
-    std::pin::Pin::new(verdict).poll(context).map(|verdict| verdict.is_ok_and(|verdict| verdict.is_settled()))
 }
 
 async fn until(at: Option<Instant>) {

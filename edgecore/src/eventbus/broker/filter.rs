@@ -1,4 +1,4 @@
-//! Topic filters by the rules of MQTT 3.1.1 §4.7.
+//! Topic filters by the rules of MQTT 3.1.1 §4.7 and MQTT 5 §4.7, §4.8.
 
 /// A valid topic filter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,6 +22,17 @@ impl Filter {
             };
         }
         if valid { Ok(Self(text.into())) } else { Err(InvalidFilter(text.chars().take(128).collect())) }
+    }
+
+    /// Reads a filter that may be shared: `$share/GROUP/FILTER` (MQTT 5 §4.8.2). Also says whether it is.
+    pub fn shared(text: &str) -> Result<(bool, Self), InvalidFilter> {
+        let Some(rest) = text.strip_prefix("$share/") else { return Ok((false, Self::new(text)?)) };
+        match rest.split_once('/') {
+            Some((group, filter)) if !group.is_empty() && !group.contains(['+', '#']) => {
+                Ok((true, Self::new(filter)?))
+            }
+            _ => Err(InvalidFilter(text.chars().take(128).collect())),
+        }
     }
 
     /// The text.
@@ -49,12 +60,6 @@ impl Filter {
         }
         levels.next().is_none()
     }
-}
-
-/// What may be published on: not empty, no wildcard, no NUL.
-#[must_use]
-pub(super) fn is_topic(text: &str) -> bool {
-    !text.is_empty() && text.len() <= usize::from(u16::MAX) && !text.contains(['+', '#', '\0'])
 }
 
 #[cfg(test)]
@@ -89,7 +94,16 @@ mod tests {
         for invalid in ["", "sport/tennis#", "sport/tennis/#/ranking", "sport+", "a/+b", "##", "a\0"] {
             assert!(Filter::new(invalid).is_err(), "{invalid}");
         }
-        assert!(!is_topic("a/+") && !is_topic("") && is_topic("$hw/é"));
+        for (text, shared) in [
+            ("$share/g/a/#", Some(true)),
+            ("$share/g", None),
+            ("$share//a", None),
+            ("$share/+/a", None),
+            ("$share/g/", None),
+            ("$shared/g/a", Some(false)),
+        ] {
+            assert_eq!(Filter::shared(text).ok().map(|(shared, _)| shared), shared, "{text}");
+        }
     }
 
     proptest! {

@@ -1,37 +1,58 @@
-//! The embedded MQTT 3.1.1 broker: clients of this machine talk to the twins and to each other through it.
+//! The embedded MQTT broker, for clients of 3.1.1 and of 5: what this machine's devices talk to the twins and to each
+//! other through.
 //!
-//! Owns: the listening socket, sessions, retained messages (all in memory). May call: a [`Sink`], which takes the messages
-//! that are for this process and says when they are stored; a PUBACK is only sent then. Called by: eventbus.
+//! Owns: the listening sockets, sessions and retained messages; what of them must outlive the process is in mqtt.db before
+//! it is acknowledged. May call: a [`Sink`], which takes the messages that are for this process and says when they are
+//! stored; a PUBACK is only sent then. Called by: eventbus.
+//!
+//! A packet's way: [`door`] lets the client in, [`connection`] reads what [`frame`] cuts and asks [`router`], which gives
+//! the message to each [`session`] that wants it and notes in the [`journal`] what [`writer`] must take to disk.
 //!
 //! Why not rumqttd, which was planned: version 0.20 disconnects whoever subscribes to a filter that starts with `$`
 //! (all of KubeEdge's do), matches no topic that starts with `$` against any wildcard, dies for good when someone
 //! publishes on a topic whose first letter is not ASCII, acknowledges before anyone has stored, refuses clients without
-//! a keep-alive, and can neither stop nor give its port back. The packets are read and written by its sister rumqttc's codec.
+//! a keep-alive, keeps nothing on disk, and can neither stop nor give its port back.
+//!
+//! Not supported, and refused in the standards' way: enhanced authentication (0x8C), MQTT 3.1 and anything that is
+//! neither 3.1.1 nor 5 (return code 1). Wills that wait for their delay do not survive the process.
 
 mod connection;
+mod door;
 mod filter;
 mod frame;
+mod journal;
+mod login;
+mod message;
 mod router;
 mod session;
+mod store;
+mod translate;
+mod writer;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tasks::{Restart, TaskSet};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tokio::sync::{Mutex, oneshot};
 
+pub use door::{Door, Tls};
 pub use filter::Filter;
+pub use login::{Users, UsersError};
 pub use router::Router;
+pub use store::StoreError;
 
 use crate::devicetwin::Verdict;
-use connection::Connection;
+use store::Store;
+use writer::Writer;
+
+/// How often what is over is looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What bounds the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +112,7 @@ pub trait Sink: Clone + Send + Sync + 'static {
     async fn take(&self, topic: &str, payload: Bytes) -> Outcome;
 }
 
-/// The broker cannot listen.
+/// The broker cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another program has the port.
@@ -111,68 +132,85 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
+    /// A certificate or key.
+    #[error("the MQTT broker cannot use {path} (modules.eventBus.eventBusTLS): {why}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The password file.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// What it had on disk.
+    #[error("the MQTT broker cannot read its sessions: {0}")]
+    Store(#[from] StoreError),
 }
 
-/// A bound socket, and what it will serve.
-#[derive(Debug)]
+/// What the broker is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where it listens; at least one.
+    pub doors: Vec<Door>,
+    /// Who may come in; `None`: everybody.
+    pub users: Option<PathBuf>,
+    /// mqtt.db.
+    pub store: PathBuf,
+}
+
+/// A broker whose doors are open, and what it will serve.
 pub struct Broker {
-    listener: TcpListener,
+    doors: Vec<door::Open>,
+    users: Option<Arc<Users>>,
     router: Router,
+    store: Store,
 }
 
 impl Broker {
-    /// Binds `address`.
-    pub async fn bind(address: SocketAddr, router: Router) -> Result<Self, ListenError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ListenError::InUse { address },
-            _ => ListenError::Other { address, source },
-        })?;
-        info!(%address, "MQTT broker listens");
-        Ok(Self { listener, router })
+    /// Takes back what is on disk, and opens the doors.
+    pub async fn open(plan: Plan, router: Router) -> Result<Self, ListenError> {
+        let users = plan.users.map(Users::open).transpose()?.map(Arc::new);
+        let mut doors = Vec::with_capacity(plan.doors.len());
+        for door in &plan.doors {
+            doors.push(door::Open::bind(door).await?);
+        }
+        let mut store = Store::new(plan.store);
+        router.restore(store.read(router.limits()).await?);
+        Ok(Self { doors, users, router, store })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Where it listens first.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.doors.first().map(|door| door.address)
     }
 
-    /// Accepts clients on `tasks` until they are shut down.
+    /// Serves clients on `tasks` until they are shut down.
     pub fn serve<S: Sink>(self, sink: S, tasks: &TaskSet) {
-        let clients = Arc::new(tasks.child("clients"));
-        let listener = Arc::new(self.listener);
-        let router = self.router;
-        tasks.spawn("accept", Restart::on_failure(), move |token| {
-            let (clients, listener) = (Arc::clone(&clients), Arc::clone(&listener));
-            let (router, sink) = (router.clone(), sink.clone());
+        let writer = Writer { router: self.router.clone(), store: self.store, kept: None };
+        let writer = Arc::new(Mutex::new(writer));
+        tasks.spawn("writer", Restart::on_failure(), move |token| {
+            let writer = Arc::clone(&writer);
+            async move { writer.lock().await.run(token).await }
+        });
+        let (router, listener) = (self.router.clone(), sink.clone());
+        tasks.spawn("sweep", Restart::on_failure(), move |token| {
+            let (router, sink) = (router.clone(), listener.clone());
             async move {
                 loop {
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
+                    tokio::select! {
+                        () = tokio::time::sleep(SWEEP) => {}
                         () = token.cancelled() => return Ok::<(), Infallible>(()),
-                    };
-                    let (stream, peer) = match accepted {
-                        Ok(accepted) => accepted,
-                        Err(error) => {
-                            // Out of file descriptors, mostly: others must close first.
-                            warn!("cannot accept an MQTT client: {error}");
-                            tokio::time::sleep(Duration::from_millis(100)).await;
-                            continue;
-                        }
-                    };
-                    // Those who do not say who they are within seconds are bounded too.
-                    if clients.running() >= router.limits().connections * 2 {
-                        debug!(%peer, "too many connections");
-                        continue;
                     }
-                    // An answer must not wait for a full segment.
-                    let _ = stream.set_nodelay(true);
-                    let connection = Connection::new(stream, router.clone(), sink.clone());
-                    clients.spawn_once("client", move |token| async move {
-                        let end = connection.run(token).await;
-                        debug!(%peer, "MQTT client gone: {end}");
-                    });
+                    for will in router.expire() {
+                        connection::speak(&router, &sink, will).await;
+                    }
                 }
             }
         });
+        for door in self.doors {
+            door.serve(self.router.clone(), self.users.clone(), sink.clone(), tasks);
+        }
     }
 }

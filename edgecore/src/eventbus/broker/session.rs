@@ -1,22 +1,49 @@
-//! What the broker keeps for one client: filters, what is on its way to it, and what of its own is half done. Pure.
+//! What the broker keeps for one client: subscriptions, what is on its way to it, and what of its own is half done. Pure.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rumqttc::mqttbytes::v4::PubRel;
-use rumqttc::{Packet, Publish, QoS};
+use mqtt_proto::v5::{Packet, Pubrel, SubscriptionOptions, VarByteInt};
+use mqtt_proto::{Pid, QoS, QosPid};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Limits;
 use super::filter::Filter;
+use super::journal::{Change, Journal, Ticket};
+use super::message::{Delivered, Message};
+
+/// A filter that a client subscribed to, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Subscription {
+    /// As the client wrote it, `$share` included.
+    pub(super) text: Box<str>,
+    pub(super) filter: Filter,
+    /// It is one of a group that shares the messages; the text is the group's key.
+    pub(super) shared: bool,
+    pub(super) options: SubscriptionOptions,
+    pub(super) identifier: Option<VarByteInt>,
+}
 
 /// One message for one client.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
-    pub(super) topic: Arc<str>,
-    pub(super) payload: Bytes,
+    pub(super) message: Message,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    pub(super) subscription: Option<VarByteInt>,
+    /// The shared subscription that it came by.
+    pub(super) share: Option<Arc<str>>,
+}
+
+/// A delivery that waits to be sent.
+#[derive(Debug)]
+struct Queued {
+    delivery: Delivery,
+    pid: Option<Pid>,
+    dup: bool,
+    /// It is sent once this is on disk: an identifier that a crash forgets would be given to another message.
+    ticket: Ticket,
 }
 
 /// Sent with a QoS and not yet settled.
@@ -26,148 +53,391 @@ enum Unsettled {
     Released,
 }
 
-/// A client's state; with `clean` unset it outlives its connection.
+/// What is known of a QoS 2 publish whose PUBREL has not come.
+#[derive(Debug)]
+enum Received {
+    /// It was handed on; whether it was stored is not known yet.
+    Waiting(watch::Receiver<Option<bool>>),
+    Kept,
+}
+
+/// What a QoS 2 publish is.
+#[derive(Debug)]
+pub(super) enum Reception {
+    /// New. What becomes of it is to be told here.
+    First(watch::Sender<Option<bool>>),
+    /// A repetition of one whose outcome is awaited.
+    Repeated(watch::Receiver<Option<bool>>),
+    /// A repetition of one that is kept, on disk once the ticket is.
+    Kept(Ticket),
+}
+
+/// A client's state.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) clean: bool,
-    pub(super) filters: Vec<(Filter, QoS)>,
-    queue: VecDeque<Delivery>,
+    client: Arc<str>,
+    /// Seconds that it outlives its connection; `u32::MAX`: for ever.
+    pub(super) expiry: u32,
+    /// The disk knows of it.
+    stored: bool,
+    pub(super) subscriptions: Vec<Subscription>,
+    queue: VecDeque<Queued>,
     queued_bytes: usize,
-    unsettled: VecDeque<(u16, Unsettled)>,
-    last_identifier: u16,
-    /// QoS 2 publishes of the client whose PUBREL has not come.
-    received: HashSet<u16>,
+    unsettled: VecDeque<(Pid, Unsettled)>,
+    /// Identifiers in the queue and beyond it.
+    in_use: HashSet<Pid>,
+    last_pid: Pid,
+    received: HashMap<Pid, Received>,
     online: bool,
     /// Messages that found no room.
     pub(super) dropped: u64,
 }
 
 impl Session {
-    pub(super) fn new(clean: bool) -> Self {
+    pub(super) fn new(client: Arc<str>, expiry: u32) -> Self {
         Self {
-            clean,
-            filters: Vec::new(),
+            client,
+            expiry,
+            stored: false,
+            subscriptions: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             unsettled: VecDeque::new(),
-            last_identifier: 0,
-            received: HashSet::new(),
+            in_use: HashSet::new(),
+            last_pid: Pid::default(),
+            received: HashMap::new(),
             online: true,
             dropped: 0,
         }
     }
 
-    /// The QoS at which a message on `topic` is wanted: the highest of all filters that match.
-    pub(super) fn wants(&self, topic: &str) -> Option<QoS> {
-        let matching = self.filters.iter().filter(|(filter, _)| filter.matches(topic));
-        matching.map(|(_, qos)| *qos).max_by_key(|qos| *qos as u8)
+    /// A session that the disk knows.
+    pub(super) fn stored(client: Arc<str>, expiry: u32) -> Self {
+        Self { stored: true, online: false, ..Self::new(client, expiry) }
     }
 
-    /// Adds the filter or replaces its QoS. False: there are too many.
-    pub(super) fn subscribe(&mut self, filter: Filter, qos: QoS, limits: &Limits) -> bool {
-        if let Some(known) = self.filters.iter_mut().find(|(known, _)| *known == filter) {
-            known.1 = qos;
-            return true;
-        }
-        let room = self.filters.len() < limits.filters;
-        if room {
-            self.filters.push((filter, qos));
-        }
-        room
+    pub(super) fn client(&self) -> Arc<str> {
+        Arc::clone(&self.client)
     }
 
-    pub(super) fn unsubscribe(&mut self, filter: &str) {
-        self.filters.retain(|(known, _)| known.as_str() != filter);
+    /// What the client gets of `message`, its own or another's: one copy of the highest quality that it asked for, or
+    /// one for each subscription identifier (MQTT5-3.3.4-3 and -4; the codec writes one identifier a packet).
+    pub(super) fn deliveries(&self, message: &Message, own: bool) -> Vec<Delivery> {
+        let mut matching = self.subscriptions.iter().filter(|subscription| {
+            let silenced = own && subscription.options.no_local;
+            !subscription.shared && !silenced && subscription.filter.matches(&message.topic)
+        });
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        let Some(first) = matching.next() else { return deliveries };
+        for subscription in std::iter::once(first).chain(matching) {
+            let options = &subscription.options;
+            let qos = message.qos.min(options.max_qos);
+            let retain = message.retain && options.retain_as_published;
+            let identifier = subscription.identifier;
+            let merged = deliveries.iter_mut().find(|known| {
+                known.subscription.is_none() || identifier.is_none() || known.subscription == identifier
+            });
+            match merged {
+                Some(known) => {
+                    known.qos = known.qos.max(qos);
+                    known.retain |= retain;
+                    known.subscription = known.subscription.or(identifier);
+                }
+                None => deliveries.push(Delivery {
+                    message: message.clone(),
+                    qos,
+                    retain,
+                    subscription: identifier,
+                    share: None,
+                }),
+            }
+        }
+        deliveries
+    }
+
+    /// Whether it outlives its connection, and the process.
+    pub(super) fn lasts(&self) -> bool {
+        self.expiry > 0
+    }
+
+    fn note(&self, journal: &mut Journal, change: impl FnOnce(Arc<str>) -> Option<Change>) -> Ticket {
+        if self.lasts() { journal.note(|| change(Arc::clone(&self.client))) } else { 0 }
+    }
+
+    /// What has been noted so far is on disk once this is.
+    fn newest(&self, journal: &Journal) -> Ticket {
+        if self.lasts() { journal.last() } else { 0 }
+    }
+
+    /// Notes that the session exists, and since when its client is away (Unix milliseconds).
+    pub(super) fn note_itself(&mut self, left: Option<i64>, journal: &mut Journal) -> Ticket {
+        if !self.lasts() && !self.stored {
+            return 0;
+        }
+        self.stored = true;
+        let (client, expiry) = (Arc::clone(&self.client), self.expiry);
+        journal.note(|| Some(Change::Session { client, expiry, left }))
+    }
+
+    /// Notes that the session is over.
+    pub(super) fn note_end(&self, journal: &mut Journal) -> Ticket {
+        let client = Arc::clone(&self.client);
+        if self.stored { journal.note(|| Some(Change::Forgotten { client })) } else { 0 }
+    }
+
+    /// Adds the subscription or replaces it. `None`: there are too many; else whether it is new.
+    pub(super) fn subscribe(
+        &mut self,
+        subscription: Subscription,
+        limits: &Limits,
+        journal: &mut Journal,
+    ) -> Option<bool> {
+        let known = self.subscriptions.iter().position(|known| known.text == subscription.text);
+        if known.is_none() && self.subscriptions.len() >= limits.filters {
+            return None;
+        }
+        let noted = subscription.clone();
+        self.note(journal, |client| Some(Change::Subscribed { client, subscription: noted }));
+        match known.and_then(|at| self.subscriptions.get_mut(at)) {
+            Some(place) => *place = subscription,
+            None => self.subscriptions.push(subscription),
+        }
+        Some(known.is_none())
+    }
+
+    /// False: there was none of that filter.
+    pub(super) fn unsubscribe(&mut self, filter: &str, journal: &mut Journal) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|known| &*known.text != filter);
+        let known = self.subscriptions.len() < before;
+        if known {
+            self.note(journal, |client| Some(Change::Unsubscribed { client, filter: filter.into() }));
+        }
+        known
+    }
+
+    /// Whether there is a place for one more message of `size` bytes.
+    fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        let messages = if self.online { limits.queue_messages } else { limits.offline_messages };
+        self.queue.len() < messages && self.queued_bytes + size <= limits.queue_bytes
     }
 
     /// Queues a message. Who does not read loses what has no room: the twins do not wait for a slow reader.
-    pub(super) fn push(&mut self, delivery: Delivery, limits: &Limits) {
-        let size = delivery.topic.len() + delivery.payload.len();
-        let messages = if self.online { limits.queue_messages } else { limits.offline_messages };
-        let worthless = !self.online && delivery.qos == QoS::AtMostOnce;
-        if worthless || self.queue.len() >= messages || self.queued_bytes + size > limits.queue_bytes {
+    pub(super) fn push(&mut self, delivery: Delivery, limits: &Limits, journal: &mut Journal, clock: Clock) {
+        let size = delivery.message.size();
+        let worthless = !self.online && delivery.qos == QoS::Level0;
+        if worthless || !self.has_room(size, limits) {
             self.dropped += u64::from(!worthless);
             return;
         }
+        let pid = (delivery.qos != QoS::Level0).then(|| self.next_pid());
+        let mut ticket = 0;
+        if let Some(pid) = pid {
+            ticket = self.note(journal, |client| {
+                let to = delivered(&delivery, Some(pid), false);
+                let (packet, expires) = delivery.message.stored(to, clock.now, clock.unix_ms)?;
+                let share = delivery.share.clone();
+                Some(Change::Queued { client, pid, packet, expires, share })
+            });
+        }
         self.queued_bytes += size;
-        self.queue.push_back(delivery);
+        self.queue.push_back(Queued { delivery, pid, dup: false, ticket });
     }
 
-    /// The next packet to write, as far as the window of unsettled ones allows.
-    pub(super) fn next(&mut self, limits: &Limits) -> Option<Packet> {
-        let room = self.unsettled.len() < limits.in_flight;
-        if self.queue.front()?.qos != QoS::AtMostOnce && !room {
-            return None;
+    /// Takes back what the disk has of it. The first `sent` may have reached the client before.
+    pub(super) fn restore(&mut self, pid: Pid, released: bool, delivery: Delivery, sent: usize) {
+        self.in_use.insert(pid);
+        self.last_pid = pid;
+        if released {
+            self.unsettled.push_back((pid, Unsettled::Released));
+            return;
         }
-        let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.topic.len() + delivery.payload.len();
-        if delivery.qos == QoS::AtMostOnce {
-            return Some(publish(&delivery, 0, false));
+        self.queued_bytes += delivery.message.size();
+        let dup = self.queue.len() < sent;
+        self.queue.push_back(Queued { delivery, pid: Some(pid), dup, ticket: 0 });
+    }
+
+    pub(super) fn restore_received(&mut self, pid: Pid) {
+        self.received.insert(pid, Received::Kept);
+    }
+
+    /// The next packet to write, as far as the window of unsettled ones and the disk allow.
+    pub(super) fn next(
+        &mut self,
+        window: usize,
+        durable: Ticket,
+        journal: &mut Journal,
+        now: Instant,
+    ) -> Option<Packet> {
+        loop {
+            let front = self.queue.front()?;
+            let room = self.unsettled.len() < window;
+            if (front.pid.is_some() && !room) || front.ticket > durable {
+                return None;
+            }
+            let Queued { delivery, pid, dup, .. } = self.queue.pop_front()?;
+            self.queued_bytes -= delivery.message.size();
+            if delivery.message.is_expired(now) && !dup {
+                if let Some(pid) = pid {
+                    self.give_up(pid, journal);
+                }
+                continue;
+            }
+            let packet = delivery.message.packet(delivered(&delivery, pid, dup), now);
+            if let Some(pid) = pid {
+                self.unsettled.push_back((pid, Unsettled::Published(delivery)));
+            }
+            return Some(packet.into());
         }
-        let identifier = self.identifier();
-        let packet = publish(&delivery, identifier, false);
-        self.unsettled.push_back((identifier, Unsettled::Published(delivery)));
-        Some(packet)
     }
 
-    /// PUBACK or PUBCOMP: settled. Unknown identifiers are ignored.
-    pub(super) fn settled(&mut self, identifier: u16) {
-        self.unsettled.retain(|(known, _)| *known != identifier);
+    fn give_up(&mut self, pid: Pid, journal: &mut Journal) {
+        self.in_use.remove(&pid);
+        self.note(journal, |client| Some(Change::Settled { client, pid }));
     }
 
-    /// PUBREC: from now on only the PUBREL is repeated.
-    pub(super) fn recorded(&mut self, identifier: u16) {
-        if let Some((_, state)) = self.unsettled.iter_mut().find(|(known, _)| *known == identifier) {
-            *state = Unsettled::Released;
+    /// PUBACK or PUBCOMP, or a refusal: settled. Unknown identifiers are ignored.
+    pub(super) fn settled(&mut self, pid: Pid, journal: &mut Journal) {
+        let before = self.unsettled.len();
+        self.unsettled.retain(|(known, _)| *known != pid);
+        if self.unsettled.len() < before {
+            self.give_up(pid, journal);
         }
     }
 
-    /// A QoS 2 publish arrived. False: it is a repetition, already handed on.
-    pub(super) fn receive(&mut self, identifier: u16) -> bool {
-        self.received.insert(identifier)
+    /// PUBREC: from now on only the PUBREL is repeated, which is sent when the ticket is on disk. `None`: nobody knows
+    /// of such a message.
+    pub(super) fn recorded(&mut self, pid: Pid, journal: &mut Journal) -> Option<Ticket> {
+        let (_, state) = self.unsettled.iter_mut().find(|(known, _)| *known == pid)?;
+        *state = Unsettled::Released;
+        Some(self.note(journal, |client| Some(Change::Released { client, pid })))
     }
 
-    /// The QoS 2 publish is done, or was not stored and may come again.
-    pub(super) fn release(&mut self, identifier: u16) {
-        self.received.remove(&identifier);
+    /// A QoS 2 publish arrived.
+    pub(super) fn receive(&mut self, pid: Pid, journal: &mut Journal) -> Reception {
+        let told = match self.received.get(&pid) {
+            Some(Received::Kept) => return Reception::Kept(self.newest(journal)),
+            Some(Received::Waiting(outcome)) => {
+                let told = *outcome.borrow();
+                // The sender is gone without a word if its task is: nothing was acknowledged then.
+                if told.is_none() && outcome.has_changed().is_ok() {
+                    return Reception::Repeated(outcome.clone());
+                }
+                told
+            }
+            None => None,
+        };
+        if told == Some(true) {
+            return Reception::Kept(self.kept(pid, journal));
+        }
+        let (told, outcome) = watch::channel(None);
+        self.received.insert(pid, Received::Waiting(outcome));
+        Reception::First(told)
     }
 
-    /// The client came back: what must be repeated, in order.
+    /// The QoS 2 publish is stored: a repetition is one from now on.
+    pub(super) fn kept(&mut self, pid: Pid, journal: &mut Journal) -> Ticket {
+        match self.received.get_mut(&pid) {
+            Some(state @ Received::Waiting(_)) => *state = Received::Kept,
+            _ => return self.newest(journal),
+        }
+        self.note(journal, |client| Some(Change::Received { client, pid }))
+    }
+
+    /// PUBREL: done. False: no such publish is known.
+    pub(super) fn complete(&mut self, pid: Pid, journal: &mut Journal) -> (bool, Ticket) {
+        match self.received.remove(&pid) {
+            Some(Received::Kept) => {
+                (true, self.note(journal, |client| Some(Change::Completed { client, pid })))
+            }
+            Some(Received::Waiting(_)) => (true, 0),
+            None => (false, 0),
+        }
+    }
+
+    /// QoS 2 publishes of the client that are not released.
+    pub(super) fn unreleased(&self) -> usize {
+        self.received.len()
+    }
+
+    /// The client came back: what was sent and not settled goes first again (MQTT-4.4.0-1).
     pub(super) fn resume(&mut self) -> Vec<Packet> {
         self.online = true;
-        let repeat = |(identifier, state): &(u16, Unsettled)| match state {
-            Unsettled::Published(delivery) => publish(delivery, *identifier, true),
-            Unsettled::Released => Packet::PubRel(PubRel::new(*identifier)),
-        };
-        self.unsettled.iter().map(repeat).collect()
+        let mut releases = Vec::new();
+        let mut again = Vec::new();
+        for (pid, state) in std::mem::take(&mut self.unsettled) {
+            match state {
+                Unsettled::Published(delivery) => again.push((pid, delivery)),
+                Unsettled::Released => {
+                    releases.push(Pubrel::new_success(pid).into());
+                    self.unsettled.push_back((pid, Unsettled::Released));
+                }
+            }
+        }
+        for (pid, delivery) in again.into_iter().rev() {
+            self.queued_bytes += delivery.message.size();
+            self.queue.push_front(Queued { delivery, pid: Some(pid), dup: true, ticket: 0 });
+        }
+        releases
     }
 
     /// The client went: what is not worth keeping goes with it.
-    pub(super) fn leave(&mut self, limits: &Limits) {
+    pub(super) fn leave(&mut self, limits: &Limits, journal: &mut Journal) {
         self.online = false;
-        self.queue.retain(|delivery| delivery.qos != QoS::AtMostOnce);
-        self.queue.truncate(limits.offline_messages);
+        self.queue.retain(|queued| queued.pid.is_some());
+        let sent = self.queue.iter().take_while(|queued| queued.dup).count();
+        for over in self.queue.split_off(self.queue.len().min(sent + limits.offline_messages)) {
+            if let Some(pid) = over.pid {
+                self.give_up(pid, journal);
+            }
+        }
         self.queue.shrink_to_fit();
-        self.queued_bytes = self.queue.iter().map(|d| d.topic.len() + d.payload.len()).sum();
+        self.queued_bytes = self.queue.iter().map(|queued| queued.delivery.message.size()).sum();
     }
 
-    fn identifier(&mut self) -> u16 {
+    /// What others of its shared subscriptions should get now that it is over (MQTT 5 §4.8.2): what the client may have
+    /// seen goes on only if it may be seen twice.
+    pub(super) fn bequeath(&mut self) -> Vec<Delivery> {
+        let sent = std::mem::take(&mut self.unsettled).into_iter().filter_map(|(_, state)| match state {
+            Unsettled::Published(delivery) if delivery.qos == QoS::Level1 => Some(delivery),
+            _ => None,
+        });
+        let waiting = std::mem::take(&mut self.queue);
+        let waiting = waiting.into_iter().filter(|queued| !queued.dup || queued.delivery.qos != QoS::Level2);
+        sent.chain(waiting.map(|queued| queued.delivery))
+            .filter(|delivery| delivery.share.is_some())
+            .collect()
+    }
+
+    fn next_pid(&mut self) -> Pid {
         loop {
-            self.last_identifier = self.last_identifier.checked_add(1).unwrap_or(1);
-            let taken = self.unsettled.iter().any(|(known, _)| *known == self.last_identifier);
-            // The window is far smaller than the 65,535 identifiers, so one is free.
-            if !taken {
-                return self.last_identifier;
+            self.last_pid += 1;
+            // Window and queue are far smaller than the 65,535 identifiers, so one is free.
+            if self.in_use.insert(self.last_pid) {
+                return self.last_pid;
             }
         }
     }
 }
 
-fn publish(delivery: &Delivery, identifier: u16, dup: bool) -> Packet {
-    let topic = delivery.topic.to_string();
-    let mut publish = Publish::from_bytes(topic, delivery.qos, delivery.payload.clone());
-    publish.pkid = identifier;
-    publish.dup = dup;
-    publish.retain = delivery.retain;
-    Packet::Publish(publish)
+/// Both clocks at one moment: one for life times, one for what is written down.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) now: Instant,
+    pub(super) unix_ms: i64,
+}
+
+impl Clock {
+    pub(super) fn read() -> Self {
+        Self { now: Instant::now(), unix_ms: tasks::clock::unix_ms() }
+    }
+}
+
+fn delivered(delivery: &Delivery, pid: Option<Pid>, dup: bool) -> Delivered {
+    let qos_pid = match (pid, delivery.qos) {
+        (Some(pid), QoS::Level2) => QosPid::Level2(pid),
+        (Some(pid), _) => QosPid::Level1(pid),
+        (None, _) => QosPid::Level0,
+    };
+    Delivered { qos_pid, dup, retain: delivery.retain, subscription: delivery.subscription }
 }

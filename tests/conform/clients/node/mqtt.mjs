@@ -1,4 +1,4 @@
-// mqtt.js against edgecore's broker, as its users would. $MQTT_PORT says where it is.
+// mqtt.js against edgecore's broker, as its users would. $MQTT_PORT says where it is, $MQTT_VERSION which MQTT: 4 (3.1.1) or 5.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { after, test } from 'node:test';
@@ -6,10 +6,13 @@ import { after, test } from 'node:test';
 const require = createRequire(`${process.env.CLIENT_NODE}/`);
 const mqtt = require('mqtt');
 const url = `mqtt://127.0.0.1:${process.env.MQTT_PORT}`;
+const protocolVersion = Number(process.env.MQTT_VERSION);
+// What makes a session last: MQTT 5 has a time for it.
+const lasting = { clean: false, ...(protocolVersion === 5 && { properties: { sessionExpiryInterval: 3600 } }) };
 const clients = [];
 
 async function connect(clientId, options = {}) {
-  const client = await mqtt.connectAsync(url, { clientId, protocolVersion: 4, reconnectPeriod: 0, ...options });
+  const client = await mqtt.connectAsync(url, { clientId, protocolVersion, reconnectPeriod: 0, ...options });
   clients.push(client);
   return client;
 }
@@ -52,12 +55,12 @@ test('what is retained meets a new subscription', async () => {
 });
 
 test('a session that lasts gets what it missed', async () => {
-  const before = await connect('js-sleeper', { clean: false });
+  const before = await connect('js-sleeper', lasting);
   await before.subscribeAsync('js/night', { qos: 1 });
   await before.endAsync();
   const writer = await connect('js-night');
   await writer.publishAsync('js/night', 'dream', { qos: 1 });
-  const again = mqtt.connect(url, { clientId: 'js-sleeper', protocolVersion: 4, clean: false, reconnectPeriod: 0 });
+  const again = mqtt.connect(url, { clientId: 'js-sleeper', protocolVersion, ...lasting, reconnectPeriod: 0 });
   clients.push(again);
   const all = hears(again, 1);
   assert.equal((await all)[0].payload, 'dream');

@@ -1,4 +1,5 @@
-"""The clients that Python programs speak MQTT with, against edgecore's broker as their users would. Usage: mqtt_suite.py PORT"""
+"""The clients that Python programs speak MQTT with, against edgecore's broker as their users would. Usage: mqtt_suite.py PORT 4|5, where
+4 is MQTT 3.1.1."""
 
 import asyncio
 import sys
@@ -8,8 +9,10 @@ import time
 import aiomqtt
 import gmqtt
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
-HOST, PORT = "127.0.0.1", int(sys.argv[1])
+HOST, PORT, FIVE = "127.0.0.1", int(sys.argv[1]), sys.argv[2] == "5"
 PATIENCE = 10
 
 
@@ -19,9 +22,8 @@ class Paho:
     def __init__(self, name, clean=True, will=None):
         self.heard, self.told = [], threading.Event()
         self.present = None
-        self.client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=paho.MQTTv311
-        )
+        session = {"protocol": paho.MQTTv5} if FIVE else {"protocol": paho.MQTTv311, "clean_session": clean}
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, **session)
         self.client.on_message = self._on_message
         connected = threading.Event()
 
@@ -33,7 +35,11 @@ class Paho:
         self.client.on_connect = on_connect
         if will:
             self.client.will_set(*will, qos=1)
-        self.client.connect(HOST, PORT, keepalive=5)
+        entrance = {}
+        if FIVE:
+            entrance = {"clean_start": clean, "properties": Properties(PacketTypes.CONNECT)}
+            entrance["properties"].SessionExpiryInterval = 0 if clean else 3600
+        self.client.connect(HOST, PORT, keepalive=5, **entrance)
         self.client.loop_start()
         assert connected.wait(PATIENCE), "no CONNACK"
 
@@ -115,7 +121,7 @@ def paho_sessions():
 
 
 async def with_aiomqtt():
-    options = {"hostname": HOST, "port": PORT, "protocol": aiomqtt.ProtocolVersion.V311}
+    options = {"hostname": HOST, "port": PORT, "protocol": aiomqtt.ProtocolVersion.V5 if FIVE else aiomqtt.ProtocolVersion.V311}
     async with aiomqtt.Client(**options, identifier="aio-a") as reader, aiomqtt.Client(**options) as writer:
         await reader.subscribe("aio/#", qos=2)
         for number in range(50):
@@ -140,8 +146,9 @@ async def with_gmqtt():
 
     reader.on_message = on_message
     reader.on_subscribe = lambda *_: subscribed.set()
-    await reader.connect(HOST, PORT, version=gmqtt.constants.MQTTv311)
-    await writer.connect(HOST, PORT, version=gmqtt.constants.MQTTv311)
+    version = gmqtt.constants.MQTTv50 if FIVE else gmqtt.constants.MQTTv311
+    await reader.connect(HOST, PORT, version=version)
+    await writer.connect(HOST, PORT, version=version)
     reader.subscribe("gmqtt/#", qos=2)
     await asyncio.wait_for(subscribed.wait(), PATIENCE)
     for number in range(30):
@@ -152,19 +159,33 @@ async def with_gmqtt():
     await writer.disconnect()
 
 
-def version_five_is_refused_in_words():
-    """Not spoken yet: a client is told so in the way of the version that is, and may fall back."""
-    refused = threading.Event()
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="five", protocol=paho.MQTTv5)
-    client.on_connect = lambda _c, _d, _f, reason, _p: refused.set() if reason.is_failure else None
-    client.on_disconnect = lambda *_: refused.set()
-    client.connect(HOST, PORT)
-    client.loop_start()
-    assert refused.wait(PATIENCE), "MQTT 5 is neither spoken nor refused"
-    client.loop_stop()
+def paho_requests_and_answers():
+    """What only MQTT 5 has, as paho's users see it."""
+    server, client = Paho("paho-server"), Paho("paho-client")
+    server.subscribe(("paho/ask", 1))
+    client.subscribe(("paho/answer", 1))
+    heard = []
+    server.client.on_message = lambda _client, _data, message: server.client.publish(
+        message.properties.ResponseTopic, message.payload + b"!", 1, properties=_correlated(message)
+    )
+    client.client.on_message = lambda _client, _data, message: (heard.append(message), client.told.set())
+    ask = Properties(PacketTypes.PUBLISH)
+    ask.ResponseTopic, ask.CorrelationData, ask.UserProperty = "paho/answer", b"42", ("who", "paho")
+    client.client.publish("paho/ask", "ping", 1, properties=ask).wait_for_publish(PATIENCE)
+    assert client.told.wait(PATIENCE), "no answer"
+    assert heard[0].payload == b"ping!" and heard[0].properties.CorrelationData == b"42"
+    server.leave()
+    client.leave()
 
 
-for test in (paho_qualities, paho_retained_and_wills, paho_sessions, version_five_is_refused_in_words):
+def _correlated(message):
+    answer = Properties(PacketTypes.PUBLISH)
+    answer.CorrelationData = message.properties.CorrelationData
+    return answer
+
+
+with_five = [paho_requests_and_answers] if FIVE else []
+for test in [paho_qualities, paho_retained_and_wills, paho_sessions, *with_five]:
     test()
     print("ok", test.__name__)
 for test in (with_aiomqtt, with_gmqtt):

@@ -1,0 +1,156 @@
+//! CONNECT and its answer: who it is, whether they may come in, and what was agreed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_proto::v5::{
+    Connack, ConnackProperties, Connect, ConnectReasonCode, LastWill, Packet, PublishProperties,
+};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{Connection, End, INTRODUCTION, RECEIVE_MAXIMUM, STALLED, Sink, Stream, TOPIC_ALIASES, speak};
+use crate::eventbus::broker::frame::{FrameError, Version};
+use crate::eventbus::broker::message::Message;
+use crate::eventbus::broker::router::{Attached, Hello, Will};
+
+/// A client that was let in.
+pub(super) struct Introduced {
+    pub(super) attached: Attached,
+    pub(super) will: Option<Will>,
+    /// Seconds; 0: the client may be silent for ever.
+    pub(super) keep_alive: u16,
+    /// Seconds that the session outlives the connection.
+    pub(super) expiry: u32,
+    /// Publishes with a QoS that may be on their way to the client at a time.
+    pub(super) window: usize,
+}
+
+impl<T: Stream, S: Sink> Connection<T, S> {
+    /// Lets the client in, or says why not.
+    pub(super) async fn introduction(&mut self) -> Result<Introduced, End> {
+        let connect = match timeout(INTRODUCTION, self.connect()).await {
+            Ok(Ok(connect)) => connect,
+            Ok(Err(end)) => {
+                self.refuse_frame(&end);
+                return Err(end);
+            }
+            Err(_) => return Err(End::NoIntroduction),
+        };
+        self.check(&connect).await?;
+        let properties = &connect.properties;
+        let expiry = properties.session_expiry_interval.unwrap_or(0);
+        self.frames.client_longest = properties.max_packet_size.map_or(usize::MAX, |most| most as usize);
+        let window =
+            usize::from(properties.receive_max.unwrap_or(u16::MAX)).min(self.router.limits().in_flight);
+        let made = connect.client_id.is_empty().then(|| Arc::from(format!("auto-{}", uuid::Uuid::new_v4())));
+        let id: &Arc<str> = made.as_ref().unwrap_or(&connect.client_id);
+        let hello = Hello { id, clean: connect.clean_start, expiry };
+        let Ok(mut attached) = self.router.attach(&hello) else {
+            return Err(self.refuse(ConnectReasonCode::ServerBusy, "every client's place is taken"));
+        };
+        if let Some(orphaned) = attached.orphaned.take() {
+            speak(&self.router, &self.sink, orphaned).await;
+        }
+        if !self.is_on_disk(attached.ticket).await {
+            self.router.detach(&attached, None);
+            return Err(self.refuse(ConnectReasonCode::ServerUnavailable, "the session cannot be stored"));
+        }
+        let mut connack = Connack::new(attached.session_present, ConnectReasonCode::Success);
+        connack.properties = ConnackProperties {
+            receive_max: Some(RECEIVE_MAXIMUM),
+            max_packet_size: u32::try_from(self.router.limits().packet_bytes).ok(),
+            topic_alias_max: Some(TOPIC_ALIASES),
+            assigned_client_id: made,
+            ..ConnackProperties::default()
+        };
+        self.put(connack.into())?;
+        for packet in attached.repeat.drain(..) {
+            self.put(packet)?;
+        }
+        debug!(client = %attached.id, version = ?self.frames.version(), "MQTT client connected");
+        let will = connect.last_will.map(will);
+        Ok(Introduced { attached, will, keep_alive: connect.keep_alive, expiry, window })
+    }
+
+    /// The first packet, which must be CONNECT (MQTT-3.1.0-1).
+    async fn connect(&mut self) -> Result<Connect, End> {
+        let not_connect = || End::Frame(FrameError::Violation("MQTT-3.1.0-1: the first packet is CONNECT"));
+        loop {
+            if self.input.first().is_some_and(|first| *first != 0x10) {
+                return Err(not_connect());
+            }
+            match self.frames.next(&mut self.input)? {
+                Some(Packet::Connect(connect)) => return Ok(connect),
+                Some(_) => return Err(not_connect()),
+                None => self.read().await?,
+            }
+        }
+    }
+
+    /// Whether they are who they say, and ask for what there is.
+    async fn check(&mut self, connect: &Connect) -> Result<(), End> {
+        if connect.properties.auth_method.is_some() {
+            let why = "enhanced authentication is not supported";
+            return Err(self.refuse(ConnectReasonCode::BadAuthMethod, why));
+        }
+        // MQTT-3.1.3-8: in 3.1.1, who wants a session to last must name it.
+        if self.frames.version() == Some(Version::V3) && connect.client_id.is_empty() && !connect.clean_start
+        {
+            return Err(self.refuse(ConnectReasonCode::ClientIdentifierNotValid, "no client id"));
+        }
+        let Some(users) = self.users.clone() else { return Ok(()) };
+        let Some(name) = &connect.username else {
+            return Err(self.refuse(ConnectReasonCode::NotAuthorized, "a user name is needed"));
+        };
+        let password = connect.password.clone().unwrap_or_default();
+        if !users.knows(name, &password).await {
+            return Err(
+                self.refuse(ConnectReasonCode::BadUserNameOrPassword, "unknown user or wrong password")
+            );
+        }
+        Ok(())
+    }
+
+    async fn is_on_disk(&mut self, ticket: u64) -> bool {
+        let written = self.durable.wait_for(|durable| *durable >= ticket);
+        matches!(timeout(STALLED, written).await, Ok(Ok(_)))
+    }
+
+    fn refuse(&mut self, reason: ConnectReasonCode, why: &'static str) -> End {
+        let mut connack = Connack::new(false, reason);
+        connack.properties.reason_string = Some(why.into());
+        match self.put(connack.into()) {
+            Ok(_) => End::Refused(why),
+            Err(end) => end,
+        }
+    }
+
+    /// What is wrong with the CONNECT itself: MQTT 5 has a word for it (MQTT5-3.1.4-1), 3.1.1 for the version alone.
+    fn refuse_frame(&mut self, end: &End) {
+        let reason = match end {
+            End::Frame(FrameError::Level(_)) => ConnectReasonCode::UnsupportedProtocolVersion,
+            End::Frame(error) if self.frames.version() == Some(Version::V5) => {
+                ConnectReasonCode::from_u8(error.reason() as u8).unwrap_or(ConnectReasonCode::MalformedPacket)
+            }
+            _ => return,
+        };
+        let mut connack = Connack::new(false, reason);
+        connack.properties.reason_string = Some(end.to_string().into());
+        let _ = self.put(connack.into());
+    }
+}
+
+fn will(will: LastWill) -> Will {
+    let delay = Duration::from_secs(will.properties.delay_interval.unwrap_or(0).into());
+    let properties = PublishProperties {
+        payload_is_utf8: will.properties.payload_is_utf8,
+        message_expiry_interval: will.properties.message_expiry_interval,
+        content_type: will.properties.content_type,
+        response_topic: will.properties.response_topic,
+        correlation_data: will.properties.correlation_data,
+        user_properties: will.properties.user_properties,
+        ..PublishProperties::default()
+    };
+    Will { message: Message::with(will.topic_name, will.payload, will.qos, will.retain, properties), delay }
+}
