@@ -8,6 +8,7 @@ pub mod eventbus;
 mod folder;
 pub mod local_api;
 pub mod lock;
+mod machine;
 pub mod metamanager;
 pub mod rules;
 pub mod servicebus;

@@ -5,18 +5,12 @@ use std::time::Duration;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tracing::warn;
+use https::chain;
 
 /// How long a target may take.
 const WITHIN: Duration = Duration::from_secs(30);
 /// More of an answer is not read; KubeEdge's limit.
 const BODY_LIMIT: usize = 1 << 20;
-/// Connections to one target that are kept for the next message.
-const IDLE: usize = 8;
 
 /// What a target said.
 pub(super) struct Answer {
@@ -36,7 +30,7 @@ pub(super) enum NotTaken {
 /// Posts. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Poster {
-    client: Option<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    client: Option<https::Client>,
 }
 
 // === impl Poster ===
@@ -44,27 +38,7 @@ pub(super) struct Poster {
 impl Poster {
     /// Trusts the authorities of the system (or of `SSL_CERT_FILE`).
     pub(super) fn new() -> Self {
-        let connector = match HttpsConnectorBuilder::new().with_native_roots() {
-            Ok(builder) => builder.https_or_http().enable_http1().build(),
-            Err(error) => {
-                warn!(
-                    "the system has no certificate authorities, so rules cannot call https targets: {error}"
-                );
-                let tls =
-                    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
-                HttpsConnectorBuilder::new()
-                    .with_tls_config(tls.with_no_client_auth())
-                    .https_or_http()
-                    .enable_http1()
-                    .build()
-            }
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(IDLE)
-            .build(connector);
-        Self { client: Some(client) }
+        Self { client: Some(https::client()) }
     }
 
     /// Of a router that is off: nobody asks it to post.
@@ -101,18 +75,4 @@ pub(super) fn taken(url: &str, answer: &Answer) -> Result<(), NotTaken> {
         () if busy => Err(NotTaken::Passing(format!("POST {url}: {status}"))),
         () => Err(NotTaken::Refused(format!("POST {url}: {status}"))),
     }
-}
-
-/// hyper's errors hide their causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use https::chain;
 use jiff::Timestamp;
 use proto::config::HostPort;
 use rustls::{AlertDescription, CertificateError};
@@ -204,18 +205,4 @@ fn root<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         };
     }
     None
-}
-
-/// All messages of a chain, each once.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(error) = at {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        at = error.source();
-    }
-    text
 }

@@ -8,23 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use proto::rules::{HttpRequest, HttpResponse};
+use proto::rules::{HttpRequest, HttpResponse, is_passed_on};
 use tokio::net::TcpStream;
 
 /// KubeEdge's bound of an answer.
 const BODY_LIMIT: usize = 5_000_000;
-/// Of one connection, not of the call.
-const NOT_PASSED_ON: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Calls programs on this node's loopback. Cheap to clone.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +55,7 @@ async fn exchange(method: &str, resource: &str, call: HttpRequest) -> Result<Htt
     if let Some(headers) = request.headers_mut() {
         for (name, values) in call.header {
             let Ok(name) = HeaderName::try_from(name) else { continue };
-            if !NOT_PASSED_ON.contains(&name.as_str()) {
+            if is_passed_on(name.as_str()) {
                 let values = values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok());
                 values.for_each(|value| {
                     headers.append(name.clone(), value);
@@ -112,7 +100,7 @@ async fn exchange(method: &str, resource: &str, call: HttpRequest) -> Result<Htt
 fn headers(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        if let (false, Ok(value)) = (NOT_PASSED_ON.contains(&name.as_str()), value.to_str()) {
+        if let (true, Ok(value)) = (is_passed_on(name.as_str()), value.to_str()) {
             told.entry(name.as_str().to_owned()).or_default().push(value.to_owned());
         }
     }

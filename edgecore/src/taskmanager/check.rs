@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
-use procfs::{Current, CurrentSI, KernelStats, Meminfo};
+use procfs::{Current, Meminfo};
+
+use crate::machine::Ticks;
 
 /// Used beyond this, and the node is not bothered.
 const LIMIT: f64 = 80.0;
@@ -31,23 +33,10 @@ pub(super) async fn check(items: &[String]) -> Result<(), String> {
 }
 
 async fn cpu() -> Option<f64> {
-    let before = ticks()?;
+    let before = Ticks::now()?;
     tokio::time::sleep(SAMPLE).await;
-    let after = ticks()?;
-    percent(after.0.saturating_sub(before.0), after.1.saturating_sub(before.1))
-}
-
-/// Busy and all ticks.
-fn ticks() -> Option<(u64, u64)> {
-    let time = KernelStats::current().ok()?.total;
-    let idle = time.idle + time.iowait.unwrap_or(0);
-    let busy = time.user
-        + time.nice
-        + time.system
-        + time.irq.unwrap_or(0)
-        + time.softirq.unwrap_or(0)
-        + time.steal.unwrap_or(0);
-    Some((busy, busy + idle))
+    let after = Ticks::now()?;
+    percent(after.busy.saturating_sub(before.busy), after.all.saturating_sub(before.all))
 }
 
 fn mem() -> Option<f64> {

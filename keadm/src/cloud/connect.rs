@@ -1,18 +1,14 @@
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
+use https::AnyCertificate;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -66,12 +62,11 @@ pub(crate) async fn fetch_untrusted(
     address: &HostPort,
     path: &str,
 ) -> Result<(Answer, Vec<CertificateDer<'static>>), ConnectError> {
-    let shown = Arc::new(AnyCertificate::default());
+    let shown = Arc::new(AnyCertificate::remembering());
     let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
     // Boxed: a handshake's state is large, and several of these are held at once.
     let answer = Box::pin(bounded(exchange(address, config, path, Vec::new(), Vec::new()))).await;
-    let chain = shown.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((answer?, chain))
+    Ok((answer?, shown.shown()))
 }
 
 /// Asks without TLS; for ports of this host only.
@@ -81,16 +76,12 @@ pub(crate) async fn fetch_plain(address: &HostPort, path: &str) -> Result<Answer
 
 /// Whether something speaks TLS at `address`; it may well refuse us without a certificate.
 pub(crate) async fn speaks_tls(address: &HostPort) -> Result<(), ConnectError> {
-    let shown = Arc::new(AnyCertificate::default());
+    let shown = Arc::new(AnyCertificate::remembering());
     let config = builder()?.dangerous().with_custom_certificate_verifier(shown.clone()).with_no_client_auth();
     match Box::pin(bounded(open(address, config))).await {
         Ok(_) => Ok(()),
         // It asked for a client certificate, as it should: it has shown its own by then.
-        Err(ConnectError::Tls(rustls::Error::AlertReceived(_)))
-            if !shown.chain.lock().unwrap_or_else(PoisonError::into_inner).is_empty() =>
-        {
-            Ok(())
-        }
+        Err(ConnectError::Tls(rustls::Error::AlertReceived(_))) if !shown.shown().is_empty() => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -223,65 +214,4 @@ async fn converse(
 fn seconds(date: &str) -> Option<i64> {
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
     parser.parse_timestamp(date).ok().map(jiff::Timestamp::as_second)
-}
-
-/// Takes any certificate and remembers it. Only used to fetch what is verified afterwards by its hash, and to
-/// say what is wrong with it.
-#[derive(Debug)]
-struct AnyCertificate {
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-    provider: CryptoProvider,
-}
-
-impl Default for AnyCertificate {
-    fn default() -> Self {
-        Self { chain: Mutex::default(), provider: ring::default_provider() }
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let all = std::iter::once(leaf).chain(others).map(|one| one.clone().into_owned()).collect();
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = all;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

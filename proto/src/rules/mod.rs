@@ -8,7 +8,7 @@ mod traffic;
 mod way;
 
 pub use topic::{InvalidTopic, Topic, matches};
-pub use traffic::{HttpRequest, HttpResponse, Orders, PublishBytes};
+pub use traffic::{HttpRequest, HttpResponse, Orders, PublishBytes, is_passed_on};
 pub use way::{Endpoint, EndpointType, From, Reason, RuleSpec, To, Way};
 
 /// The API group.

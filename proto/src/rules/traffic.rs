@@ -56,6 +56,27 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
 }
 
+/// Headers of one connection, not of the call: they are not passed on. In lower case.
+const OF_ONE_CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header, in lower case, is part of a call, so that the other end is to see it.
+#[must_use]
+pub fn is_passed_on(header: &str) -> bool {
+    !OF_ONE_CONNECTION.contains(&header)
+}
+
 /// Go writes an empty map as null.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(reader: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(reader)?.unwrap_or_default())

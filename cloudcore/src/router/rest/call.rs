@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::pki::NodeName;
 use proto::resource::Resource;
-use proto::rules::{HttpRequest, HttpResponse, PublishBytes, To, Topic};
+use proto::rules::{HttpRequest, HttpResponse, PublishBytes, To, Topic, is_passed_on};
 use proto::session::Dialect;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -28,20 +28,6 @@ const SWALLOW_WITHIN: Duration = Duration::from_secs(10);
 /// How often, and after which pauses, a session that takes nothing just now is tried.
 const TRIES: usize = 200;
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-/// Of one connection, not of the call; and what only this port may see.
-const NOT_PASSED_ON: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 type Refused = (StatusCode, String);
 
@@ -222,7 +208,7 @@ fn publish(topic: &Topic, more: &str, body: &Bytes, dialect: Dialect) -> Result<
 fn passed_on(headers: &HeaderMap, guarded: bool) -> BTreeMap<String, Vec<String>> {
     let mut passed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        let hidden = NOT_PASSED_ON.contains(&name.as_str()) || (guarded && name == "authorization");
+        let hidden = !is_passed_on(name.as_str()) || (guarded && name == "authorization");
         if let (false, Ok(value)) = (hidden, value.to_str()) {
             passed.entry(name.as_str().to_owned()).or_default().push(value.to_owned());
         }
@@ -242,7 +228,7 @@ fn respond(answer: HttpResponse) -> Result<Response, Refused> {
     response.headers_mut().remove("content-type");
     for (name, values) in answer.header {
         let Ok(name) = HeaderName::try_from(name) else { continue };
-        if NOT_PASSED_ON.contains(&name.as_str()) {
+        if !is_passed_on(name.as_str()) {
             continue;
         }
         for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {

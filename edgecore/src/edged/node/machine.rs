@@ -8,6 +8,7 @@ use procfs::{Current, Meminfo};
 use tracing::debug;
 
 use super::reserve::Amounts;
+use crate::machine;
 
 /// `<Kubernetes>-kubeedge-<KubeEdge>`: clouds split it at the dashes and read the third part (KubeEdge v1.23
 /// `cloud/pkg/taskmanager`).
@@ -106,12 +107,8 @@ fn disk(root: &Path) -> Amount {
 }
 
 fn pids() -> Amount {
-    let capacity = line("/proc/sys/kernel/pid_max").parse().unwrap_or(u64::MAX);
-    // "0.20 0.18 0.12 1/80 11206": the fourth field is running/existing.
-    let load = line("/proc/loadavg");
-    let used =
-        load.split_whitespace().nth(3).and_then(|pair| pair.split_once('/')?.1.parse().ok()).unwrap_or(0);
-    Amount { capacity, available: capacity.saturating_sub(used) }
+    let capacity = machine::process_limit().unwrap_or(u64::MAX);
+    Amount { capacity, available: capacity.saturating_sub(machine::processes().unwrap_or(0)) }
 }
 
 fn unknown(what: &str, error: &dyn std::error::Error) -> Amount {

@@ -18,6 +18,7 @@ use crate::edged::config::Settings;
 use crate::edged::housekeeping;
 use crate::edged::pod::{container, sandbox};
 use crate::edged::runtime::{ContainerId, PodUid};
+use crate::machine;
 
 /// `GET /stats/summary`; with `?only_cpu_and_memory=true` without disks and networks, which cost more to look at.
 pub(super) async fn get(
@@ -63,13 +64,8 @@ fn node_document(stats: &NodeStats, settings: &Settings) -> Value {
     node["nodeName"] = settings.node_name.clone().into();
     node["startTime"] = second(stats.started);
     node["memory"]["availableBytes"] = stats.available_memory.into();
-    let number =
-        |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    // "0.20 0.18 0.12 1/80 11206": the fourth field is running/existing.
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let existing =
-        load.split_whitespace().nth(3).and_then(|pair| pair.split_once('/')?.1.parse::<u64>().ok());
-    node["rlimit"] = json!({ "time": second(stats.time), "maxpid": number("/proc/sys/kernel/pid_max"), "curproc": existing });
+    let (limit, there) = (machine::process_limit(), machine::processes());
+    node["rlimit"] = json!({ "time": second(stats.time), "maxpid": limit, "curproc": there });
     node
 }
 

@@ -6,11 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tracing::warn;
+use https::chain;
 
 use super::NotTaken;
 
@@ -18,30 +14,14 @@ use super::NotTaken;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// A client; keeps connections.
-pub(super) struct Poster(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Poster(https::Client);
 
 // === impl Poster ===
 
 impl Poster {
     /// Trusts the authorities of the system (or of `SSL_CERT_FILE`).
     pub(super) fn new() -> Self {
-        let connector = match HttpsConnectorBuilder::new().with_native_roots() {
-            Ok(builder) => builder.https_or_http().enable_http1().build(),
-            Err(error) => {
-                warn!(
-                    "the system has no certificate authorities, so https targets cannot be reached: {error}"
-                );
-                let tls =
-                    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
-                let builder = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
-                builder.https_or_http().enable_http1().build()
-            }
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build(connector);
-        Self(client)
+        Self(https::client())
     }
 
     pub(super) async fn post(
@@ -68,10 +48,4 @@ impl Poster {
             _ => Err(NotTaken::Refused(format!("POST {url}: {status}"))),
         }
     }
-}
-
-/// hyper's errors hide their causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

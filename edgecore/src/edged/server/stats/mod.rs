@@ -4,8 +4,6 @@ mod cgroup;
 mod network;
 mod rates;
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use procfs::{Current, CurrentSI};
@@ -19,6 +17,7 @@ use crate::edged::cgroups;
 use crate::edged::context::Context;
 use crate::edged::pod::policy;
 use crate::edged::runtime::{Container, ContainerState, PodUid};
+use crate::machine::Ticks;
 use crate::metamanager::StoreError;
 use cgroup::Group;
 
@@ -124,14 +123,16 @@ fn group_of(ctx: &Context, pod: &Pod) -> Group {
 /// are available.
 fn machine() -> (Use, u64) {
     let Ok(info) = procfs::Meminfo::current() else { return Default::default() };
+    let counters = procfs::vmstat().unwrap_or_default();
+    let counter = |name: &str| counters.get(name).and_then(|count| u64::try_from(*count).ok()).unwrap_or(0);
     let usage = info.active + info.inactive;
     let memory = Memory {
         usage,
         working_set: usage.saturating_sub(info.inactive_file.unwrap_or(0)),
         rss: info.anon_pages.unwrap_or(0),
         swap: info.swap_total.saturating_sub(info.swap_free),
-        page_faults: vmstat("pgfault"),
-        major_page_faults: vmstat("pgmajfault"),
+        page_faults: counter("pgfault"),
+        major_page_faults: counter("pgmajfault"),
         limit: None,
     };
     (Use { cpu: busy(), memory }, info.mem_available.unwrap_or(info.mem_free))
@@ -139,21 +140,8 @@ fn machine() -> (Use, u64) {
 
 /// Nanoseconds in which processors did not idle.
 fn busy() -> u64 {
-    let Ok(stat) = procfs::KernelStats::current() else { return 0 };
-    let all = stat.total;
-    let ticks = all.user
-        + all.nice
-        + all.system
-        + all.irq.unwrap_or(0)
-        + all.softirq.unwrap_or(0)
-        + all.steal.unwrap_or(0);
+    let ticks = Ticks::now().map_or(0, |ticks| ticks.busy);
     ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1))
-}
-
-fn vmstat(name: &str) -> u64 {
-    let text = std::fs::read_to_string(Path::new("/proc/vmstat")).unwrap_or_default();
-    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    values.next().unwrap_or(0)
 }
 
 fn booted() -> Timestamp {
