@@ -1,6 +1,6 @@
 //! One request, taken apart and looked up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 
@@ -20,6 +20,45 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// On whose behalf it is touched; none when the server itself does it.
     pub(crate) who: Option<Arc<Identity>>,
+    /// What admission has to say about it.
+    pub(crate) notes: Notes,
+}
+
+/// What admission tells the caller and the audit log beside its verdict. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes(Arc<Mutex<Noted>>);
+
+/// Warnings and annotations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) warnings: Vec<String>,
+    pub(crate) annotations: Vec<(String, String)>,
+}
+
+/// More is not kept: an answer's headers and a line of the audit log are bounded.
+const NOTES: usize = 64;
+
+impl Notes {
+    /// For the caller.
+    pub(crate) fn warn(&self, text: String) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.warnings.len() < NOTES && !noted.warnings.contains(&text) {
+            noted.warnings.push(text);
+        }
+    }
+
+    /// For the audit log.
+    pub(crate) fn annotate(&self, key: String, value: String) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.annotations.len() < NOTES && !noted.annotations.iter().any(|(known, _)| *known == key) {
+            noted.annotations.push((key, value));
+        }
+    }
+
+    /// What there is so far; it is told once.
+    pub(super) fn take(&self) -> Noted {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Target {
@@ -27,7 +66,14 @@ impl Target {
         let (group, plural) = resource.stored_as();
         let collection = Collection::new(group, plural);
         let namespace = if resource.namespaced { namespace } else { "" };
-        Self { resource, collection, namespace: namespace.to_owned(), name: name.to_owned(), who: None }
+        Self {
+            resource,
+            collection,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            who: None,
+            notes: Notes::default(),
+        }
     }
 
     /// The same place, touched by `who`.

@@ -37,6 +37,10 @@ pub(crate) struct Deletion {
     pub(crate) resource_version: Option<String>,
     pub(crate) propagation: Option<Propagation>,
     pub(crate) dry_run: bool,
+    /// What the request's options say, for those who are asked about it.
+    pub(crate) options: Value,
+    /// Whether those were asked already who decide about it.
+    pub(crate) is_settled: bool,
 }
 
 /// What became of a deleted object.

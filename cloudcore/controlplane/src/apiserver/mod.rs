@@ -11,6 +11,7 @@ pub mod auth;
 mod call;
 mod deletion;
 mod documents;
+mod hooks;
 mod http;
 mod limits;
 pub(crate) mod metadata;
@@ -77,6 +78,8 @@ pub(crate) struct Api {
     quotas: tokio::sync::Mutex<()>,
     /// Services get addresses and node ports one at a time.
     services: tokio::sync::Mutex<()>,
+    /// Who is asked about writes.
+    registrations: hooks::Registrations,
 }
 
 impl Api {
@@ -99,6 +102,7 @@ impl Api {
             crds: tokio::sync::Mutex::default(),
             quotas: tokio::sync::Mutex::default(),
             services: tokio::sync::Mutex::default(),
+            registrations: hooks::Registrations::default(),
         }))
     }
 }

@@ -4,6 +4,7 @@
 //! graceful deletion and finalizers. They know nothing about HTTP.
 
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use super::deletion::{Deletion, Removed, Step, next_step, preconditions};
 use super::show::{Shown, value};
@@ -55,22 +56,39 @@ impl Api {
     ) -> Result<Shown, Status> {
         let resource = &target.resource;
         metadata::place(&mut object, target)?;
-        metadata::born(&mut object)?;
         admission::namespace(self, target, &object)?;
+        let mutated = self.mutate_new(target, how, &mut object).await?;
+        if mutated {
+            metadata::place(&mut object, target)?;
+        }
+        metadata::born(&mut object)?;
         let generated = metadata::generated_name(&object);
         if let Some(name) = &generated {
             metadata::of(&mut object)?.insert("name".to_owned(), json!(name));
         }
         resource.prepare_create(&mut object);
         resource.default(&mut object);
-        // What is counted must not change between counting and writing.
-        let _alone = if admission::has_quota(self, target) { Some(self.quotas.lock().await) } else { None };
-        let _allotting = if target.is_core("services") { Some(self.services.lock().await) } else { None };
-        how.own(target, None, &mut object);
+        if !mutated {
+            how.own(target, None, &mut object);
+        }
+        let allotting = self.allotting(target).await;
         admission::create(self, target, &mut object)?;
         let name = metadata::text(&object, "name").to_owned();
         fail_if_wrong(target, &name, &resource.validate_create(&object))?;
         let mut target = target.named(&name);
+        let _allotting = if self.has_judges(&target) {
+            // Nobody waits for a webhook with a lock. What it saw is what is stored, if others left that free.
+            drop(allotting);
+            self.judge_new(&target, how, &object).await?;
+            let again = self.allotting(&target).await;
+            admission::create(self, &target, &mut object)?;
+            again
+        } else {
+            allotting
+        };
+        // What is counted must not change between counting and writing.
+        let _alone = if admission::has_quota(self, &target) { Some(self.quotas.lock().await) } else { None };
+        admission::count(self, &target, None, &object)?;
         for attempt in 1.. {
             if how.dry_run {
                 if self.store.get(&target.id()).is_some() {
@@ -130,7 +148,6 @@ impl Api {
         let resource = &target.resource;
         let (group, plural, name) = (&resource.group, &resource.plural, &target.name);
         let allots = part == Part::Main && target.is_core("services");
-        let _allotting = if allots { Some(self.services.lock().await) } else { None };
         for _ in 0..ATTEMPTS {
             let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
             let old = value(resource, &current);
@@ -150,11 +167,20 @@ impl Api {
             }
             metadata::keep(&old, &mut new)?;
             admission::restrict(self, target, part, &old, &new)?;
+            let mutated = self.mutate_changed(target, part, how, &old, &mut new).await?;
+            if mutated {
+                metadata::place(&mut new, target)?;
+                metadata::keep(&old, &mut new)?;
+                admission::restrict(self, target, part, &old, &new)?;
+            }
             let entries = stated(&mut new);
             let own = |new: &mut Value| {
                 state(new, entries);
-                how.own(target, Some(&old), new);
+                if !mutated {
+                    how.own(target, Some(&old), new);
+                }
             };
+            let allotting = if allots { self.allotting(target).await } else { None };
             let wrong = match part {
                 Part::Main => {
                     resource.prepare_update(&old, &mut new);
@@ -190,6 +216,20 @@ impl Api {
                 }
             };
             fail_if_wrong(target, name, &wrong)?;
+            let _allotting = if self.has_judges(target) {
+                drop(allotting);
+                self.judge_changed(target, part, how, &old, &new).await?;
+                let again = if allots { self.allotting(target).await } else { None };
+                if again.is_some() {
+                    admission::update(self, target, &old, &mut new)?;
+                }
+                again
+            } else {
+                allotting
+            };
+            if part == Part::Main {
+                admission::count(self, target, Some(&old), &new)?;
+            }
             metadata::of(&mut new)?
                 .insert("resourceVersion".to_owned(), old["metadata"]["resourceVersion"].clone());
             if fieldmanager::is_same(&old, &new) {
@@ -224,6 +264,9 @@ impl Api {
             preconditions(target, how, &old)?;
             admission::remove(target, &old)?;
             let step = next_step(target, how, &old)?;
+            if !matches!(step, Step::Nothing) {
+                self.ask_to_remove(target, how, &old).await?;
+            }
             let (new, gone) = match step {
                 Step::Nothing => return Ok(Removed::Terminating(Shown::Stored(current))),
                 Step::Mark(new) => (new, false),
@@ -251,6 +294,11 @@ impl Api {
             }
         }
         Err(Status::modified(&resource.group, &resource.plural, &target.name))
+    }
+
+    /// The right to give addresses and ports away, for services.
+    async fn allotting(&self, target: &Target) -> Option<MutexGuard<'_, ()>> {
+        if target.is_core("services") { Some(self.services.lock().await) } else { None }
     }
 
     /// What must be true before the writer gets its answer: a new kind is served, a new namespace is furnished.

@@ -132,6 +132,7 @@ async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> R
     };
     let done = tokio::time::timeout(limits::DEADLINE, work).await;
     drop(turn);
+    trail.noted(call.target.notes.take());
     done.unwrap_or_else(|_| {
         Err(Status::new(Reason::Timeout, "the server could not finish the request in time"))
     })

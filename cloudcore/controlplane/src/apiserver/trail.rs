@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::auth::{Attributes, Identity, reason};
-use super::http::read;
+use super::call::Noted;
+use super::http::{read, with_warnings};
 use super::show::user_info;
 use crate::audit::{AuditLog, Event, Level, Reference, Request, Stage, Told, What};
 use crate::status::Status;
@@ -48,6 +49,7 @@ pub(super) struct Trail {
     object: Option<Reference>,
     decision: Option<(bool, String)>,
     request: Option<Value>,
+    noted: Noted,
 }
 
 impl Trail {
@@ -69,6 +71,7 @@ impl Trail {
             object: None,
             decision: None,
             request: None,
+            noted: Noted::default(),
         };
         if let Some(log) = &trail.log {
             trail.received = Timestamp::now();
@@ -126,6 +129,11 @@ impl Trail {
         }
     }
 
+    /// What admission said about it.
+    pub(super) fn noted(&mut self, noted: Noted) {
+        self.noted = noted;
+    }
+
     /// Keeps a copy of the body, if it is told.
     pub(super) async fn body(&mut self, body: Body) -> Result<Body, Status> {
         if self.told.level < Level::Request || matches!(self.verb.as_str(), "get" | "list" | "watch") {
@@ -149,6 +157,7 @@ impl Trail {
                 (failed, super::http::failure(&status))
             }
         };
+        response = with_warnings(response, &self.noted.warnings);
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             response.headers_mut().insert(AUDIT_ID, id);
         }
@@ -187,6 +196,7 @@ impl Trail {
             received: self.received,
             now: Timestamp::now(),
             decision: self.decision.as_ref().map(|(allowed, reason)| (*allowed, reason.as_str())),
+            noted: &self.noted.annotations,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How a write is done: whether it is one at all, and in whose name.
 
 use http::header;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::http::MANAGER_MAX;
@@ -29,17 +29,25 @@ pub(crate) struct Write {
     /// Everything happens, but nothing is stored.
     pub(crate) dry_run: bool,
     pub(crate) owner: Owner,
+    /// What the request's options say, for those who are asked about it.
+    pub(crate) options: Value,
+    /// The subresource through which the object is written, where that is not the part's own.
+    pub(crate) through: &'static str,
 }
 
 impl Write {
+    fn new(dry_run: bool, owner: Owner) -> Self {
+        Self { dry_run, owner, options: Value::Null, through: "" }
+    }
+
     /// By the server, for itself.
     pub(crate) fn by_server() -> Self {
-        Self { dry_run: false, owner: Owner::Manager { name: SELF.to_owned(), subresource: "" } }
+        Self::new(false, Owner::Manager { name: SELF.to_owned(), subresource: "" })
     }
 
     /// By nobody who would own anything.
     pub(crate) fn by_nobody(dry_run: bool) -> Self {
-        Self { dry_run, owner: Owner::Nobody }
+        Self::new(dry_run, Owner::Nobody)
     }
 
     /// As the client asks for it; `options` is the kind of its query parameters.
@@ -49,7 +57,19 @@ impl Write {
             Some(name) => name.to_owned(),
             None => agent(call),
         };
-        Ok(Self { dry_run, owner: Owner::Manager { name, subresource } })
+        let owner = Owner::Manager { name, subresource };
+        Ok(Self { options: options_of(call), ..Self::new(dry_run, owner) })
+    }
+
+    /// The same for an object that says itself who owns what.
+    pub(super) fn applied(call: &Call) -> Result<Self, Status> {
+        let dry_run = call.query.dry_run("PatchOptions")?;
+        Ok(Self { options: options_of(call), ..Self::new(dry_run, Owner::Stated) })
+    }
+
+    /// The same through a subresource.
+    pub(super) fn through(self, subresource: &'static str) -> Self {
+        Self { through: subresource, ..self }
     }
 
     /// Settles who owns what in `new`, which this write makes of `old`.
@@ -72,6 +92,20 @@ impl Write {
             }
         }
     }
+}
+
+/// The options in a query that clients give with writes of all kinds.
+pub(super) fn options_of(call: &Call) -> Value {
+    let mut options = json!({});
+    for field in ["fieldManager", "fieldValidation"] {
+        if let Some(text) = call.query.get(field) {
+            options[field] = json!(text);
+        }
+    }
+    if let Some(text) = call.query.get("dryRun") {
+        options["dryRun"] = json!([text]);
+    }
+    options
 }
 
 /// What a client that does not say who it is says about its program.

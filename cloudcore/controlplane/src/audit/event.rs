@@ -57,6 +57,8 @@ pub(crate) struct Event<'a> {
     pub(crate) now: Timestamp,
     /// Whether it was allowed, and why; none when that was never asked.
     pub(crate) decision: Option<(bool, &'a str)>,
+    /// Annotations by admission.
+    pub(crate) noted: &'a [(String, String)],
 }
 
 fn stamp(time: Timestamp) -> String {
@@ -84,15 +86,14 @@ impl Event<'_> {
         put("responseObject", self.response.clone());
         put("requestReceivedTimestamp", Some(json!(stamp(self.received))));
         put("stageTimestamp", Some(json!(stamp(self.now))));
-        put(
-            "annotations",
-            self.decision.map(|(allowed, reason)| {
-                let decision = if allowed { "allow" } else { "forbid" };
-                json!({
-                    "authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": reason,
-                })
-            }),
-        );
+        let mut annotations = Map::new();
+        if let Some((allowed, reason)) = self.decision {
+            let decision = if allowed { "allow" } else { "forbid" };
+            annotations.insert("authorization.k8s.io/decision".to_owned(), json!(decision));
+            annotations.insert("authorization.k8s.io/reason".to_owned(), json!(reason));
+        }
+        annotations.extend(self.noted.iter().map(|(key, value)| (key.clone(), json!(value))));
+        put("annotations", (!annotations.is_empty()).then_some(Value::Object(annotations)));
         event
     }
 }

@@ -3,6 +3,7 @@
 //! Built-in kinds have a `Descriptor` each, in the file of their family (`core`, `apps`, ...); custom kinds come and go with
 //! their CRDs. Pure: calls `schema` and `table` (for columns), does no I/O. The API server asks it about every request.
 
+pub(crate) mod admission;
 mod apiextensions;
 mod apps;
 mod autoscaling;
@@ -67,7 +68,7 @@ const BODIES: &[RootSchema] = &[
 
 /// All built-in kinds: core first, then the groups in the order in which clients should prefer them.
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
-    let families: [&'static [Descriptor]; 17] = [
+    let families: [&'static [Descriptor]; 18] = [
         core::KINDS,
         apps::KINDS,
         core::EVENTS,
@@ -80,6 +81,7 @@ fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
         policy::POLICY,
         rbac::KINDS,
         storage::KINDS,
+        admission::KINDS,
         apiextensions::KINDS,
         policy::SCHEDULING,
         coordination::KINDS,

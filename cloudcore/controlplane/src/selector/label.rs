@@ -72,8 +72,13 @@ impl LabelSelector {
 
     /// Whether an object with this index is selected.
     pub fn matches(&self, index: &Index) -> bool {
+        self.takes(|key| index.label(key))
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn takes<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.0.iter().all(|requirement| {
-            let value = index.label(&requirement.key);
+            let value = label(&requirement.key);
             let number = || value.and_then(|text| text.parse::<i64>().ok());
             match &requirement.operator {
                 Operator::In(values) => value.is_some_and(|value| values.iter().any(|one| one == value)),

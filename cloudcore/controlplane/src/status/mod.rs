@@ -122,6 +122,8 @@ pub struct Details {
     pub retry_after_seconds: u32,
     /// Token with which a list goes on all the same; in the status's metadata.
     pub go_on: String,
+    /// Code and reason as somebody else gave them, in the place of the status's own.
+    pub said: Option<(StatusCode, String)>,
 }
 
 /// A failure in Kubernetes' own words.
@@ -259,14 +261,20 @@ impl Status {
         self
     }
 
+    /// The HTTP status of the answer.
+    pub fn code(&self) -> StatusCode {
+        self.details.said.as_ref().map_or_else(|| self.reason.code(), |(code, _)| *code)
+    }
+
     /// The object on the wire.
     pub fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message,
         });
-        if self.reason != Reason::Unknown {
-            status["reason"] = json!(self.reason.as_str());
+        let reason = self.details.said.as_ref().map_or_else(|| self.reason.as_str(), |(_, reason)| reason);
+        if !reason.is_empty() {
+            status["reason"] = json!(reason);
         }
         let details = self.details.to_value();
         if !details.is_empty() {
@@ -275,7 +283,7 @@ impl Status {
         if !self.details.go_on.is_empty() {
             status["metadata"]["continue"] = json!(self.details.go_on);
         }
-        status["code"] = json!(self.reason.code().as_u16());
+        status["code"] = json!(self.code().as_u16());
         status
     }
 }

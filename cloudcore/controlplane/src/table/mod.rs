@@ -3,6 +3,7 @@
 //! One `Printer` per kind, in the file of its family; custom resources bring their columns in their CRD. Pure: objects and the
 //! time of day in, a `meta.k8s.io/v1 Table` out. Called by the API server for every request that accepts a table.
 
+mod admission;
 mod age;
 mod apps;
 mod batch;
@@ -21,6 +22,7 @@ mod stored;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::admission::WEBHOOKS;
 pub use self::age::human_duration;
 pub(crate) use apps::{CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET, STATEFUL_SET};
 pub(crate) use batch::{CRON_JOB, JOB};

@@ -15,8 +15,8 @@ mod services;
 mod tolerations;
 
 pub(super) use certificates::decide;
-pub(super) use quota::holds as has_quota;
 pub(crate) use quota::usage;
+pub(super) use quota::{check as count, holds as has_quota};
 pub(crate) use services::API_SERVICE;
 
 use serde_json::Value;
@@ -54,8 +54,8 @@ pub(super) fn namespace(api: &Api, target: &Target, object: &Value) -> Result<()
     ))
 }
 
-/// Fills in and checks what a new object takes from others.
-pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(), Status> {
+/// Fills in what a new object takes from others. Addresses and ports of services come later: they are given away under a lock.
+pub(super) fn fill(api: &Api, target: &Target, object: &mut Value) -> Result<(), Status> {
     limits::apply(api, target, object)?;
     certificates::create(target, object)?;
     if target.is_core("pods") {
@@ -70,13 +70,18 @@ pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(
         tolerations::admit(object);
         crate::registry::classify_pod(object);
     }
+    Ok(())
+}
+
+/// Fills in and checks what a new object takes from others. What quotas allow is asked last, by [`count`].
+pub(super) fn create(api: &Api, target: &Target, object: &mut Value) -> Result<(), Status> {
+    fill(api, target, object)?;
     if target.is_core("services") {
         services::create(api, target, object)?;
     }
     priority::only_one_default(api, target, object)?;
     rules::check(api, target, None, object)?;
     devices::check(api, target, None, object)?;
-    quota::check(api, target, None, object)?;
     escalation::check(api, target, None, object)
 }
 
@@ -89,7 +94,6 @@ pub(super) fn update(api: &Api, target: &Target, old: &Value, new: &mut Value) -
     priority::only_one_default(api, target, new)?;
     rules::check(api, target, Some(old), new)?;
     devices::check(api, target, Some(old), new)?;
-    quota::check(api, target, Some(old), new)?;
     escalation::check(api, target, Some(old), new)
 }
 
@@ -114,7 +118,7 @@ pub(super) fn remove(target: &Target, object: &Value) -> Result<(), Status> {
 }
 
 /// All objects of a kind, in one namespace or in all.
-fn all(api: &Api, group: &str, plural: &str, namespace: Option<&str>) -> Vec<(Key, Value)> {
+pub(super) fn all(api: &Api, group: &str, plural: &str, namespace: Option<&str>) -> Vec<(Key, Value)> {
     let collection = Collection::new(group, plural);
     let query = ListQuery { collection: &collection, namespace, at: None, after: None, limit: 0 };
     // The newest state is always there.
@@ -123,7 +127,7 @@ fn all(api: &Api, group: &str, plural: &str, namespace: Option<&str>) -> Vec<(Ke
 }
 
 /// One object of a kind.
-fn one(api: &Api, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+pub(super) fn one(api: &Api, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
     Some(api.store.get(&ObjectId::new(&Collection::new(group, plural), namespace, name))?.value())
 }
 

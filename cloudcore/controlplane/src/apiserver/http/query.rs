@@ -34,6 +34,11 @@ impl Query {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// All values of `key`.
+    pub(in crate::apiserver) fn all<'q>(&'q self, key: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
     /// Whether `key` is there at all, with or without a value.
     pub(in crate::apiserver) fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(known, _)| known == key)

@@ -56,7 +56,7 @@ pub(in crate::apiserver) fn text(code: StatusCode, body: impl Into<String>) -> R
 
 /// A failure. Always JSON: every client reads it.
 pub(in crate::apiserver) fn failure(status: &Status) -> Response {
-    let mut response = json_value(status.reason.code(), &status.to_value(), Accept::json());
+    let mut response = json_value(status.code(), &status.to_value(), Accept::json());
     let seconds = status.details.retry_after_seconds;
     if seconds > 0 {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());

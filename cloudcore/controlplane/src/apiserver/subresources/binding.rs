@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{success, text};
 use crate::apiserver::call::Call;
+use crate::apiserver::hooks::Operation;
 use crate::apiserver::http::{decode, read};
 use crate::apiserver::metadata::{self, is_terminating};
 use crate::apiserver::objects::Part;
@@ -15,7 +16,9 @@ use crate::status::{FieldError, Status};
 
 /// `POST pods/NAME/binding`
 pub(super) async fn bind(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
-    let binding = decode(&call.headers, &read(body).await?, "Binding", &call.target.resource)?;
+    let mut binding = decode(&call.headers, &read(body).await?, "Binding", &call.target.resource)?;
+    let dry_run = call.query.dry_run("CreateOptions")?;
+    api.ask_about_body(call, Operation::Create, "binding", dry_run, &mut binding).await?;
     assign(api, call, &call.target, &binding).await
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{success, text};
 use crate::apiserver::call::Call;
 use crate::apiserver::deletion::Deletion;
+use crate::apiserver::hooks::Operation;
 use crate::apiserver::http::{decode, read};
 use crate::apiserver::metadata::{self, is_terminating};
 use crate::apiserver::objects::Part;
@@ -24,11 +25,15 @@ const UNSEEN: usize = 2000;
 const ATTEMPTS: usize = 20;
 
 pub(super) async fn evict(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
-    let eviction = decode(&call.headers, &read(body).await?, "Eviction", &call.target.resource)?;
+    let mut eviction = decode(&call.headers, &read(body).await?, "Eviction", &call.target.resource)?;
     if text(&eviction, "/metadata/name") != call.target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let given = verbs::deletion(call, &eviction["deleteOptions"])?;
+    let dry_run = verbs::deletion(call, &eviction["deleteOptions"])?.how.dry_run;
+    api.ask_about_body(call, Operation::Create, "eviction", dry_run, &mut eviction).await?;
+    let mut given = verbs::deletion(call, &eviction["deleteOptions"])?;
+    // Kubernetes asks about the eviction, not about the deletion that it is.
+    given.how.is_settled = true;
     let mut allowed = false;
     for _ in 0..ATTEMPTS {
         let current = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?;

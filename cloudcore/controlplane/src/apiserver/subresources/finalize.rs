@@ -9,13 +9,14 @@ use crate::apiserver::Api;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::read;
 use crate::apiserver::objects::Part;
-use crate::apiserver::write::Write;
+use crate::apiserver::write::{Write, options_of};
 use crate::apiserver::{show, verbs};
 use crate::status::Status;
 
 pub(super) async fn replace(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
     let (object, _) = verbs::object(call, &read(body).await?)?;
-    let dry_run = call.query.dry_run("UpdateOptions")?;
+    let how = Write { options: options_of(call), ..Write::by_nobody(call.query.dry_run("UpdateOptions")?) };
+    let how = how.through("finalize");
     let finalized = |old: &Value| {
         let mut new = old.clone();
         new["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
@@ -23,6 +24,6 @@ pub(super) async fn replace(api: &Api, call: &Call, body: Body) -> Result<Respon
             object["spec"].get("finalizers").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
         Ok(new)
     };
-    let shown = api.modify(&call.target, Part::Whole, &Write::by_nobody(dry_run), finalized).await?;
+    let shown = api.modify(&call.target, Part::Whole, &how, finalized).await?;
     Ok(show::one(call, StatusCode::OK, shown))
 }

@@ -8,6 +8,7 @@ mod status;
 mod token;
 
 pub(super) use binding::binding;
+pub(super) use scale::{SCALE, scale_of, scaled};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -15,6 +16,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::hooks::Operation;
 use super::http::json_value;
 use super::{Api, verbs};
 use crate::status::{Reason, Status};
@@ -42,14 +44,41 @@ pub(super) async fn serve(
         ("eviction", _) => eviction::evict(api, call, body).await,
         ("token", _) => token::issue(api, call, body).await,
         ("finalize", _) => finalize::replace(api, call, body).await,
-        _ => Err(Status::new(
-            Reason::ServiceUnavailable,
-            format!(
-                "{}/{subresource} needs a connection to the node, which this server does not offer",
-                call.target.resource.plural
-            ),
-        )),
+        _ => {
+            if known.body.is_some() {
+                let mut asked = connection(call, known.body);
+                api.ask_about_body(call, Operation::Connect, subresource, false, &mut asked).await?;
+            }
+            Err(Status::new(
+                Reason::ServiceUnavailable,
+                format!(
+                    "{}/{subresource} needs a connection to the node, which this server does not offer",
+                    call.target.resource.plural
+                ),
+            ))
+        }
     }
+}
+
+/// What a client wants to be connected to, as the options that its query stands for.
+fn connection(call: &Call, body: Option<(&str, &str, &str)>) -> Value {
+    let (_, version, kind) = body.unwrap_or_default();
+    let mut options = json!({"kind": kind, "apiVersion": version});
+    for field in ["stdin", "stdout", "stderr", "tty"] {
+        if call.query.flag(field) {
+            options[field] = json!(true);
+        }
+    }
+    for field in ["container", "path"] {
+        if let Some(text) = call.query.get(field) {
+            options[field] = json!(text);
+        }
+    }
+    let command: Vec<&str> = call.query.all("command").collect();
+    if !command.is_empty() {
+        options["command"] = json!(command);
+    }
+    options
 }
 
 /// A plain yes.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::text;
 use crate::apiserver::call::Call;
 use crate::apiserver::http::{PatchBody, Representation, decode, json_value, parse_yaml, read};
 use crate::apiserver::objects::Part;
@@ -20,7 +21,7 @@ use crate::selector::LabelSelector;
 use crate::status::{FieldError, Status};
 use crate::table;
 
-const SCALE: &str = "scale";
+pub(in crate::apiserver) const SCALE: &str = "scale";
 const KIND: &str = "Scale";
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -51,21 +52,18 @@ pub(super) async fn serve(api: &Api, call: &Call, verb: &str, body: Body) -> Res
     } else {
         Value::Null
     };
-    let how = Write::of(call, if verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, SCALE)?;
+    let options = if verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
+    let how = Write::of(call, options, SCALE)?.through(SCALE);
     let resource = &call.target.resource;
-    let scaled = |old: &Value| {
+    let edited = |old: &Value| {
         let scale = match patch {
             Some(kind) => patch::apply(kind, resource, &scale_of(resource, old), &body)
                 .map_err(|error| error.status())?,
             None => sent.clone(),
         };
-        let replicas = replicas(&scale, &call.target.name)?.unwrap_or(0);
-        let mut new = old.clone();
-        put(&mut new, paths(resource).spec, json!(replicas));
-        preconditions(&scale, &mut new);
-        Ok(new)
+        scaled(resource, old, &scale)
     };
-    let written = api.modify(&call.target, Part::Main, &how, scaled).await?;
+    let written = api.modify(&call.target, Part::Main, &how, edited).await?;
     Ok(shown(call, &scale_of(resource, &written.into_value(resource))))
 }
 
@@ -83,10 +81,10 @@ async fn apply(api: &Api, call: &Call, body: &[u8]) -> Result<Response, Status> 
     let (manager, how) = applier(call)?;
     let scale =
         parse_yaml(body).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-    let text = |key: &str| scale[key].as_str().unwrap_or_default();
-    if (text("apiVersion"), text("kind")) != (API_VERSION, KIND) {
-        let (group, version) = text("apiVersion").rsplit_once('/').unwrap_or(("", text("apiVersion")));
-        let kind = text("kind");
+    let said = |key: &str| scale[key].as_str().unwrap_or_default();
+    if (said("apiVersion"), said("kind")) != (API_VERSION, KIND) {
+        let (group, version) = said("apiVersion").rsplit_once('/').unwrap_or(("", said("apiVersion")));
+        let kind = said("kind");
         return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")));
     }
     let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": call.target.name}});
@@ -103,6 +101,7 @@ async fn apply(api: &Api, call: &Call, body: &[u8]) -> Result<Response, Status> 
         now: &metadata::now(),
     };
     let force = call.query.flag("force");
+    let how = how.through(SCALE);
     let applied =
         |old: &Value| fieldmanager::apply(&claim, old, &config, force).map_err(|error| error.status());
     let written = api.modify(&call.target, Part::Main, &how, applied).await?;
@@ -168,7 +167,21 @@ fn put(object: &mut Value, path: &str, value: Value) {
     *here = value;
 }
 
-fn scale_of(resource: &Resource, object: &Value) -> Value {
+/// The object with what a scale says.
+pub(in crate::apiserver) fn scaled(
+    resource: &Resource,
+    object: &Value,
+    scale: &Value,
+) -> Result<Value, Status> {
+    let replicas = replicas(scale, text(object, "/metadata/name"))?.unwrap_or(0);
+    let mut new = object.clone();
+    put(&mut new, paths(resource).spec, json!(replicas));
+    preconditions(scale, &mut new);
+    Ok(new)
+}
+
+/// What an object looks like as a scale.
+pub(in crate::apiserver) fn scale_of(resource: &Resource, object: &Value) -> Value {
     let paths = paths(resource);
     let selector = match paths.selector {
         Some("") => json!(""),

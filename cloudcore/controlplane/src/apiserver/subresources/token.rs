@@ -10,6 +10,7 @@ use super::text;
 use crate::apiserver::Api;
 use crate::apiserver::auth::{Bound, ISSUER, Named, ServiceAccountClaim};
 use crate::apiserver::call::Call;
+use crate::apiserver::hooks::Operation;
 use crate::apiserver::http::{decode, json_value, read};
 use crate::apiserver::metadata;
 use crate::status::{FieldError, Status};
@@ -25,6 +26,8 @@ const PROJECTED: i64 = 3607;
 
 pub(super) async fn issue(api: &Api, call: &Call, body: Body) -> Result<Response, Status> {
     let mut request = decode(&call.headers, &read(body).await?, "TokenRequest", &call.target.resource)?;
+    let dry_run = call.query.dry_run("CreateOptions")?;
+    api.ask_about_body(call, Operation::Create, "token", dry_run, &mut request).await?;
     let account = api.store.get(&call.target.id()).ok_or_else(|| call.target.not_found())?.value();
     let asked = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     check_duration(&call.target.name, asked)?;

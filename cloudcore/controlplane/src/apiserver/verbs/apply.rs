@@ -8,7 +8,7 @@ use crate::apiserver::call::Call;
 use crate::apiserver::http::parse_yaml;
 use crate::apiserver::objects::Part;
 use crate::apiserver::show::Shown;
-use crate::apiserver::write::{Owner, Write};
+use crate::apiserver::write::Write;
 use crate::apiserver::{Api, metadata};
 use crate::fieldmanager::{self, Claim};
 use crate::status::{FieldError, Reason, Status};
@@ -64,7 +64,7 @@ pub(in crate::apiserver) fn applier(call: &Call) -> Result<(&str, Write), Status
         let wrong = FieldError::required("fieldManager", "is required for apply patch");
         return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[wrong]));
     };
-    Ok((manager, Write { dry_run: call.query.dry_run("PatchOptions")?, owner: Owner::Stated }))
+    Ok((manager, Write::applied(call)?))
 }
 
 /// The configuration in a body, with what to warn about.

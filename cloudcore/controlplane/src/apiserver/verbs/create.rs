@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::{object, review};
 use crate::apiserver::Api;
 use crate::apiserver::call::Call;
+use crate::apiserver::hooks::Operation;
 use crate::apiserver::http::{read, with_warnings};
 use crate::apiserver::show::{self, Shown};
 use crate::apiserver::subresources;
@@ -18,7 +19,11 @@ pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> 
         return Err(Status::method_not_allowed());
     }
     let body = read(body).await?;
-    let (object, warnings) = object(call, &body)?;
+    let (mut object, warnings) = object(call, &body)?;
+    if is_question(call) {
+        let dry_run = call.query.dry_run("CreateOptions")?;
+        api.ask_about_body(call, Operation::Create, "", dry_run, &mut object).await?;
+    }
     if let Some(answer) = review::answer(api, call, &object) {
         return Ok(with_warnings(show::one(call, StatusCode::CREATED, Shown::Loose(answer)), &warnings));
     }
@@ -28,4 +33,9 @@ pub(in crate::apiserver) async fn create(api: &Api, call: &Call, body: Body) -> 
     let how = Write::of(call, "CreateOptions", "")?;
     let created = api.create(&call.target, object, &how).await?;
     Ok(with_warnings(show::one(call, StatusCode::CREATED, created), &warnings))
+}
+
+/// Whether it is answered, not stored.
+fn is_question(call: &Call) -> bool {
+    matches!(call.target.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io")
 }

@@ -132,8 +132,26 @@ pub(in crate::apiserver) fn deletion(call: &Call, given: &Value) -> Result<Given
         resource_version: text(&given["preconditions"]["resourceVersion"]),
         propagation,
         dry_run,
+        options: said(given, grace_seconds, propagation, dry_run),
+        is_settled: false,
     };
     Ok(Given { how, orphan })
+}
+
+/// The options as those see them who are asked about the deletion.
+fn said(given: &Value, grace: Option<i64>, propagation: Option<Propagation>, dry_run: bool) -> Value {
+    let mut said = json!({});
+    for (field, value) in [
+        ("gracePeriodSeconds", grace.map(Value::from)),
+        ("preconditions", given.get("preconditions").filter(|one| one.is_object()).cloned()),
+        ("propagationPolicy", propagation.map(|one| json!(format!("{one:?}")))),
+        ("dryRun", dry_run.then(|| json!(["All"]))),
+    ] {
+        if let Some(value) = value {
+            said[field] = value;
+        }
+    }
+    said
 }
 
 /// What is to become of what the object owns, said in the new way or in the old one, never in both.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(crate) use cel::{Answer, Condition, Documents};
 pub use structural::check as check_structural;
 
 use pattern::Pattern;

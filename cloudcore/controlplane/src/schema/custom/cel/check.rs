@@ -85,6 +85,14 @@ fn compiles(schema: &Schema, is_resource: bool, source: &str, path: &Path<'_>, e
     }
 }
 
+/// What is wrong with an expression about these variables, of whose shape nothing is known.
+pub(super) fn names(Expression(program): &Expression, variables: &[&'static str]) -> Option<String> {
+    let schema = Schema::anything();
+    let mut names = Names { schema: &schema, is_resource: false, variables: variables.to_vec(), wrong: None };
+    names.walk(program.expression());
+    names.wrong
+}
+
 /// `.spec.list` or `['odd.name']`, from the node on.
 fn leads_somewhere(schema: &Schema, path: &str) -> bool {
     let mut schema = schema;

@@ -57,12 +57,11 @@ impl Sizes {
     }
 }
 
-/// Steps, or nothing if there is no bound worth speaking of.
-pub(super) fn of(expression: &Expression, scope: Sizes) -> Option<u64> {
-    let mut variables = vec![("self", scope), ("oldSelf", scope)];
-    let (cost, _) = walk(expression, &mut variables, DEEPEST)?;
+/// Steps, and how large the result can be; nothing if there is no bound worth speaking of.
+pub(super) fn of(expression: &Expression, variables: &[(&str, Sizes)]) -> Option<(u64, Sizes)> {
+    let (cost, sizes) = walk(expression, &mut variables.to_vec(), DEEPEST)?;
     // Saturates; a cost beyond it is refused all the same.
-    Some(cost.min(1e18) as u64)
+    Some((cost.min(1e18) as u64, sizes))
 }
 
 type Bound = (f64, Sizes);

@@ -9,12 +9,14 @@
 
 mod check;
 mod cost;
+mod expression;
 mod library;
 mod rule;
 mod value;
 mod walk;
 
 pub(super) use check::check;
+pub(crate) use expression::{Answer, Condition, Documents};
 pub(super) use rule::Rule;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::status::FieldError;
 /// What all rules of one object may take together, in steps (Kubernetes v1.36 apiserver/pkg/apis/cel: RuntimeCELCostBudget).
 pub(super) const BUDGET: u64 = 10_000_000;
 /// A longer message is not shown.
-const LONGEST_MESSAGE: usize = 5 * 1024;
+pub(super) const LONGEST_MESSAGE: usize = 5 * 1024;
 
 /// An entry of `x-kubernetes-validations`.
 #[derive(Clone, Debug)]
@@ -179,14 +179,19 @@ impl Rule {
 
 /// Takes from the budget what the expression may need at most.
 fn afford(expression: &Expression, scope: &Scope<'_>, budget: &mut u64) -> bool {
-    let cost = cost::of(expression.0.expression(), scope.sizes);
-    let enough = cost.is_some_and(|cost| cost <= *budget);
-    *budget = budget.saturating_sub(cost.unwrap_or(u64::MAX));
-    enough
+    pay(expression, &[("self", scope.sizes), ("oldSelf", scope.sizes)], budget).is_some()
+}
+
+/// The same for variables of these sizes. How large the result can be; none if the budget is not enough.
+pub(super) fn pay(expression: &Expression, variables: &[(&str, Sizes)], budget: &mut u64) -> Option<Sizes> {
+    let cost = cost::of(expression.0.expression(), variables);
+    let affordable = cost.filter(|(cost, _)| *cost <= *budget);
+    *budget = budget.saturating_sub(cost.map_or(u64::MAX, |(cost, _)| cost));
+    affordable.map(|(_, sizes)| sizes)
 }
 
 /// An error of the evaluation in the words of Kubernetes' interpreter.
-fn words(error: &cel::ExecutionError) -> String {
+pub(super) fn words(error: &cel::ExecutionError) -> String {
     use cel::ExecutionError as E;
     match error {
         E::NoSuchKey(key) => format!("no such key: {key}"),

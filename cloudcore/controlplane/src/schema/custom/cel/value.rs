@@ -94,6 +94,23 @@ pub(super) fn convert(schema: &Schema, value: &Value, is_resource: bool) -> Cel 
     }
 }
 
+/// The value of a document of whose schema nothing is known: names are as they are written, texts are texts.
+pub(super) fn dynamic(value: &Value) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(truth) => Cel::Bool(*truth),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| Cel::Float(number.as_f64().unwrap_or_default()), Cel::Int)
+        }
+        Value::String(text) => Cel::String(Arc::new(text.clone())),
+        Value::Array(items) => Cel::List(Arc::new(items.iter().map(dynamic).collect())),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(name, value)| (Key::from(name.as_str()), dynamic(value)));
+            Cel::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+        }
+    }
+}
+
 fn text_of(schema: &Schema, text: &str) -> Cel {
     let plain = || Cel::String(Arc::new(text.to_owned()));
     let format = schema.rules.as_deref().and_then(|rules| rules.format.as_deref());
