@@ -2,14 +2,16 @@
 //!
 //! Source: Kubernetes v1.36 `pkg/apis/admissionregistration/validation`.
 
+mod policies;
 mod webhooks;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration,
 };
 use serde_json::{Value, json};
 
-use super::descriptor::Descriptor;
+use super::descriptor::{Descriptor, STATUS};
 use super::{checks, names};
 use crate::schema::custom::Condition;
 use crate::schema::{Errors, Json, Path};
@@ -20,6 +22,9 @@ pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// What the conditions of webhooks may speak of.
 pub(crate) const WEBHOOK_NAMES: &[&str] = &["object", "oldObject", "request"];
+/// What the expressions of policies may speak of.
+pub(crate) const POLICY_NAMES: &[&str] =
+    &["object", "oldObject", "request", "params", "namespaceObject", "variables"];
 
 /// The kinds of `admissionregistration.k8s.io/v1`, by name.
 pub(super) const KINDS: &[Descriptor] = &[
@@ -31,6 +36,26 @@ pub(super) const KINDS: &[Descriptor] = &[
         validate: webhooks::validate,
         printer: table::WEBHOOKS,
         ..Descriptor::of::<MutatingWebhookConfiguration>()
+    },
+    Descriptor {
+        categories: &["api-extensions"],
+        subresources: &[STATUS],
+        generations: true,
+        unconditional_update: false,
+        default: policies::default,
+        validate: policies::validate,
+        to_stored: policies::observe,
+        printer: table::ADMISSION_POLICY,
+        ..Descriptor::of::<ValidatingAdmissionPolicy>()
+    },
+    Descriptor {
+        categories: &["api-extensions"],
+        generations: true,
+        unconditional_update: false,
+        default: policies::default_binding,
+        validate: policies::validate_binding,
+        printer: table::ADMISSION_BINDING,
+        ..Descriptor::of::<ValidatingAdmissionPolicyBinding>()
     },
     Descriptor {
         categories: &["api-extensions"],

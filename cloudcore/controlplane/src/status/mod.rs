@@ -311,6 +311,9 @@ impl Details {
 impl Cause {
     fn to_value(&self) -> Value {
         let mut out = json!({"reason": self.reason, "message": self.message});
+        if self.reason.is_empty() {
+            out.as_object_mut().and_then(|cause| cause.shift_remove("reason"));
+        }
         if !self.field.is_empty() {
             out["field"] = json!(self.field);
         }

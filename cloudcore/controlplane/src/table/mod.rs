@@ -22,7 +22,7 @@ mod stored;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::admission::WEBHOOKS;
+pub(crate) use self::admission::{ADMISSION_BINDING, ADMISSION_POLICY, WEBHOOKS};
 pub use self::age::human_duration;
 pub(crate) use apps::{CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET, STATEFUL_SET};
 pub(crate) use batch::{CRON_JOB, JOB};

@@ -55,6 +55,11 @@ impl Matcher {
         Self::compile(webhook, "/rules", false)
     }
 
+    /// Of a policy, or of what binds it: without rules it is about everything.
+    pub(super) fn of_policy(resources: &Value) -> Self {
+        Self::compile(resources, "/resourceRules", true)
+    }
+
     fn compile(document: &Value, rules: &str, all: bool) -> Self {
         let compiled = |pointer: &str| document.list(pointer).iter().map(Rule::compile).collect();
         // Validated when it was written; one that is none all the same selects everything, so nothing slips through.

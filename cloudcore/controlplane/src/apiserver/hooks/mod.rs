@@ -1,20 +1,24 @@
 //! Who else is asked about a write: the webhooks and policies of `admissionregistration.k8s.io`.
 //!
 //! [`Api::mutate`] lets mutating webhooks change an object before the server's own rules see it for the last time, [`Api::judge`]
-//! lets validating webhooks refuse what would be stored. Both wait for others, so who calls them holds no lock. What the server
+//! lets policies and validating webhooks refuse what would be stored. Both wait for others, so who calls them holds no lock. What the server
 //! writes for itself, and the registrations themselves, are nobody else's business.
 //!
 //! May call: `store` (to read), `registry`, `patch`, the network. Called by: `objects`, and by subresources with bodies of their own.
-//! Source: Kubernetes v1.36 `apiserver/pkg/admission/plugin/webhook`.
+//! Source: Kubernetes v1.36 `apiserver/pkg/admission/plugin/webhook` and `policy`.
 
 mod caller;
 mod matching;
 mod mutating;
+mod params;
+mod policies;
+mod policy;
 mod question;
 mod registrations;
 mod reply;
 mod service;
 mod validating;
+mod verdict;
 mod webhook;
 mod writes;
 
@@ -37,7 +41,8 @@ impl Api {
 
     /// The same for those who may only refuse.
     pub(super) fn has_judges(&self, target: &Target) -> bool {
-        is_public(target) && registrations::any(&self.store, &[registrations::VALIDATING])
+        is_public(target)
+            && registrations::any(&self.store, &[registrations::VALIDATING, registrations::BINDINGS])
     }
 }
 

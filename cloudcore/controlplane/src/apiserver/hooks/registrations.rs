@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::policy::{Binding, Policy};
 use super::webhook::Webhook;
 use crate::registry::admission::GROUP;
 use crate::schema::Json;
@@ -12,12 +13,16 @@ use crate::store::{Collection, ListQuery, Object, Store};
 /// Plurals of the kinds.
 pub(super) const MUTATING: &str = "mutatingwebhookconfigurations";
 pub(super) const VALIDATING: &str = "validatingwebhookconfigurations";
+pub(super) const POLICIES: &str = "validatingadmissionpolicies";
+pub(super) const BINDINGS: &str = "validatingadmissionpolicybindings";
 
 /// The compiled registrations.
 #[derive(Default)]
 pub(in crate::apiserver) struct Registrations {
     mutating: Known<Vec<Arc<Webhook>>>,
     validating: Known<Vec<Arc<Webhook>>>,
+    policies: Known<Policy>,
+    bindings: Known<Binding>,
 }
 
 /// Objects of one kind as they were when they were compiled last, by name.
@@ -46,6 +51,20 @@ impl Registrations {
     /// The webhooks that may only refuse.
     pub(super) fn validating(&self, store: &Store) -> Vec<Arc<Webhook>> {
         webhooks(&self.validating.current(store, VALIDATING, webhooks_of))
+    }
+
+    /// The policies, with what binds each to requests. Those that nothing binds are left out.
+    pub(super) fn policies(&self, store: &Store) -> Vec<(Arc<Policy>, Vec<Arc<Binding>>)> {
+        let bindings = self.bindings.current(store, BINDINGS, Binding::compile);
+        if bindings.is_empty() {
+            return Vec::new();
+        }
+        let bound = |policy: Arc<Policy>| {
+            let own: Vec<_> = bindings.iter().filter(|one| one.policy == policy.name).cloned().collect();
+            (policy, own)
+        };
+        let policies = self.policies.current(store, POLICIES, Policy::compile).into_iter().map(bound);
+        policies.filter(|(_, bindings)| !bindings.is_empty()).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::status::Status;
 const AT_ONCE: usize = 32;
 
 impl Api {
-    /// Refuses what a validating webhook does not want.
+    /// Refuses what a policy or a validating webhook does not want. Policies come first: they cost less.
     pub(in crate::apiserver) async fn judge(
         &self,
         question: &Question<'_>,
@@ -23,6 +23,9 @@ impl Api {
     ) -> Result<(), Status> {
         if !self.has_judges(question.target) {
             return Ok(());
+        }
+        if let Some(refusal) = self.policies_refuse(question, object)? {
+            return Err(refusal);
         }
         let mut concerned = Vec::new();
         for hook in self.registrations.validating(&self.store) {

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::caller::Caller;
 use super::matching::Matcher;
 use super::reply::{Flaw, Reply};
+use super::verdict::{Rule, met};
 use super::{Question, service};
 use crate::apiserver::Api;
 use crate::registry::Resource;
 use crate::registry::admission::WEBHOOK_NAMES;
 use crate::schema::Json;
-use crate::schema::custom::{Answer, Condition, Documents};
+use crate::schema::custom::Documents;
 use crate::status::{Reason, Status};
 
 /// Where a webhook is.
@@ -34,7 +35,7 @@ pub(super) struct Webhook {
     /// Whether it is asked again when others changed the object after it.
     pub(super) again: bool,
     matcher: Matcher,
-    conditions: Vec<(String, Result<Condition, String>)>,
+    conditions: Vec<Rule>,
     timeout: Duration,
     /// Whether a dry run does no harm.
     harmless: bool,
@@ -57,10 +58,6 @@ pub(super) enum Trouble {
 
 impl Webhook {
     pub(super) fn compile(configuration: &str, webhook: &Value) -> Self {
-        let conditions = webhook.list("/matchConditions").iter().map(|one| {
-            let source = one.text("/expression");
-            (source.to_owned(), Condition::compile(source, WEBHOOK_NAMES))
-        });
         let place = match webhook.pointer("/clientConfig/service").filter(|service| service.is_object()) {
             Some(service) => Place::Service {
                 namespace: service.text("/namespace").to_owned(),
@@ -77,7 +74,7 @@ impl Webhook {
             fails: webhook.text("/failurePolicy") != "Ignore",
             again: webhook.text("/reinvocationPolicy") == "IfNeeded",
             matcher: Matcher::of_webhook(webhook),
-            conditions: conditions.collect(),
+            conditions: Rule::conditions(webhook, WEBHOOK_NAMES),
             timeout: Duration::from_secs(seconds.unwrap_or(10).clamp(1, 30)),
             harmless: matches!(webhook.text("/sideEffects"), "None" | "NoneOnDryRun"),
             place,
@@ -192,26 +189,5 @@ impl Webhook {
         let why = format!("failed calling webhook \"{}\": {why}", self.name);
         let status = Status::new(Reason::InternalError, format!("Internal error occurred: {why}"));
         Some(status.with_cause("", &why, ""))
-    }
-}
-
-/// Whether all conditions hold. One that does not weighs more than others that cannot be evaluated.
-pub(super) fn met(
-    documents: &mut Documents,
-    conditions: &[(String, Result<Condition, String>)],
-) -> Result<bool, String> {
-    let mut wrong = Vec::new();
-    for (source, condition) in conditions {
-        match condition.as_ref().map_err(Clone::clone).and_then(|condition| documents.ask(condition)) {
-            Ok(Answer::Truth(true)) => {}
-            Ok(Answer::Truth(false)) => return Ok(false),
-            Ok(_) => wrong.push(format!("expression '{source}' resulted in error: it is no bool")),
-            Err(why) => wrong.push(format!("expression '{source}' resulted in error: {why}")),
-        }
-    }
-    match wrong.as_slice() {
-        [] => Ok(true),
-        [only] => Err(only.clone()),
-        all => Err(format!("[{}]", all.join(", "))),
     }
 }

@@ -135,8 +135,7 @@ impl<'s, 'e> Names<'s, 'e> {
                     self.complain(format!("undefined field '{}'", select.field));
                 }
                 // `optional.none` and its like are names of functions.
-                if !matches!(&select.operand.expr, Expr::Ident(name) if !self.variables.contains(&name.as_str()))
-                {
+                if !matches!(&select.operand.expr, Expr::Ident(name) if self.is_namespace(name)) {
                     self.walk(&select.operand);
                 }
             }

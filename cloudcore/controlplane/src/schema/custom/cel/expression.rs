@@ -31,11 +31,14 @@ pub(crate) enum Answer {
     Truth(bool),
     /// A text.
     Text(String),
+    /// Nothing.
+    Null,
     /// Something else.
     Other,
 }
 
 /// What expressions look at, by name; within a budget that all of them share.
+#[derive(Clone)]
 pub(crate) struct Documents {
     values: Vec<(&'static str, Cel, Sizes)>,
     variables: HashMap<Key, Cel>,
@@ -69,10 +72,19 @@ impl Documents {
         Self { values, variables: HashMap::new(), sizes, failed: Vec::new(), budget: BUDGET }
     }
 
-    #[cfg(test)]
+    /// The same with one more document, and a budget of their own.
+    pub(crate) fn with(&self, name: &'static str, document: Option<&Value>) -> Self {
+        let mut more = Self { budget: BUDGET, ..self.clone() };
+        let document = document.unwrap_or(&Value::Null);
+        let sizes = Sizes::of(document);
+        more.sizes = more.sizes.max(sizes);
+        more.values.push((name, dynamic(document), sizes));
+        more
+    }
+
     /// Lets later expressions say `variables.NAME`.
-    pub(crate) fn define(&mut self, name: &str, condition: &Condition) {
-        match self.run(condition) {
+    pub(crate) fn define(&mut self, name: &str, condition: &Result<Condition, String>) {
+        match condition.as_ref().map_err(Clone::clone).and_then(|condition| self.run(condition)) {
             Ok((value, sizes)) => {
                 // What is made of what was made can grow with every step.
                 self.sizes = self.sizes.max(sizes);
@@ -88,6 +100,7 @@ impl Documents {
         Ok(match self.run(condition)?.0 {
             Cel::Bool(truth) => Answer::Truth(truth),
             Cel::String(text) => Answer::Text(text.chars().take(LONGEST_MESSAGE).collect()),
+            Cel::Null => Answer::Null,
             _ => Answer::Other,
         })
     }
@@ -126,8 +139,8 @@ mod tests {
 
     fn ask(source: &str, object: &Value) -> Result<Answer, String> {
         let mut documents = Documents::new(&[("object", Some(object)), ("oldObject", None)]);
-        documents.define("replicas", &Condition::compile("object.spec.replicas", NAMES).unwrap());
-        documents.define("none", &Condition::compile("object.spec.none", NAMES).unwrap());
+        documents.define("replicas", &Condition::compile("object.spec.replicas", NAMES));
+        documents.define("none", &Condition::compile("object.spec.none", NAMES));
         documents.ask(&Condition::compile(source, NAMES)?)
     }
 
@@ -166,10 +179,10 @@ mod tests {
     fn variables_that_double_each_other_end_at_the_budget() {
         let object = json!({"name": "x".repeat(100)});
         let mut documents = Documents::new(&[("object", Some(&object))]);
-        documents.define("v0", &Condition::compile("object.name", NAMES).unwrap());
+        documents.define("v0", &Condition::compile("object.name", NAMES));
         for n in 1..60 {
             let source = format!("variables.v{0} + variables.v{0}", n - 1);
-            documents.define(&format!("v{n}"), &Condition::compile(&source, NAMES).unwrap());
+            documents.define(&format!("v{n}"), &Condition::compile(&source, NAMES));
         }
         let last = Condition::compile("size(variables.v59) > 0", NAMES).unwrap();
         assert!(documents.ask(&last).unwrap_err().contains("cost budget"));
