@@ -6,6 +6,7 @@
 
 mod device;
 mod disk;
+mod fleet;
 mod load;
 mod mapper;
 mod measure;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Measure, device, disk, load, mapper, memory, plane, pod, reconnect};
+use crate::{Measure, device, disk, fleet, load, mapper, memory, plane, pod, reconnect};
 
 /// What can be measured on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +16,8 @@ pub enum Benchmark {
     Load,
     /// MQTT publish → DeviceStatus in a watch: latency and highest sustained rate.
     Device,
+    /// Many devices: 100 on one node, 1,000 on ten nodes, 10,000 twins on one.
+    Fleet,
     /// Reports of a mapper over DMI: how many are taken, and how soon.
     Mapper,
     /// Restart of the cloud → node connected again.
@@ -31,7 +33,7 @@ pub enum Benchmark {
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 42] = [
+pub const NAMES: [&str; 49] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
@@ -48,6 +50,13 @@ pub const NAMES: [&str; 42] = [
     "edgecore.idle-writes",
     "edgecore.rss",
     "edgecore.size",
+    "fleet.cpu-cloud",
+    "fleet.cpu-edge",
+    "fleet.p50",
+    "fleet.p99",
+    "fleet.rate",
+    "fleet.rss-twins",
+    "fleet.states",
     "keadm.size",
     "plane.cpu-restart",
     "plane.create-1",
@@ -96,6 +105,7 @@ impl Benchmark {
             Self::Pod => pod::run(settings.pods).await,
             Self::Load => load::run().await,
             Self::Device => device::run().await,
+            Self::Fleet => fleet::run().await,
             Self::Mapper => mapper::run().await,
             Self::Reconnect => reconnect::run().await,
             Self::Disk => disk::run(settings.idle).await,

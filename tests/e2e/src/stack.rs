@@ -134,9 +134,31 @@ impl Stack {
     /// # Errors
     /// When the token does not appear within 10 s or the process cannot be started.
     pub async fn join(&mut self, options: &EdgeOptions) -> Result<()> {
+        let ports = [self.mqtt_port, self.health_port];
+        self.edge = Some(self.start_edge("edge", options, ports).await?);
+        Ok(())
+    }
+
+    /// Starts one more edge agent, and says where its broker listens. It belongs to the caller and must end before this.
+    ///
+    /// # Errors
+    /// As [`Stack::join`].
+    pub async fn join_another(&self, options: &EdgeOptions) -> Result<(Daemon, u16)> {
+        let ports = free_ports()?;
+        let daemon = self.start_edge(&options.node, options, ports).await?;
+        Ok((daemon, ports[0]))
+    }
+
+    /// Everything of the agent is in the folder `name`, and beside it under that name.
+    async fn start_edge(
+        &self,
+        name: &str,
+        options: &EdgeOptions,
+        [mqtt_port, health_port]: [u16; 2],
+    ) -> Result<Daemon> {
         let token = self.token().await?;
         let root = self.dir.path();
-        let edge = root.join("edge");
+        let edge = root.join(name);
         std::fs::create_dir_all(&edge)?;
         let mut config = json!({
             "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
@@ -149,7 +171,7 @@ impl Stack {
                     "nodeIP": "127.0.0.1",
                     "rootDirectory": edge.join("kubelet"),
                     "tailoredKubeletConfig": {
-                        "readOnlyPort": self.health_port,
+                        "readOnlyPort": health_port,
                         "podLogsDir": edge.join("logs"),
                         "staticPodPath": edge.join("manifests"),
                         // The disk of the machine that runs the tests is not their concern.
@@ -169,7 +191,7 @@ impl Stack {
                 },
                 "eventBus": {
                     "enable": true, "mqttMode": 0,
-                    "mqttServerInternal": format!("tcp://127.0.0.1:{}", self.mqtt_port),
+                    "mqttServerInternal": format!("tcp://127.0.0.1:{mqtt_port}"),
                 },
                 "deviceTwin": { "enable": true, "dmiSockPath": edge },
             },
@@ -184,15 +206,11 @@ impl Stack {
             config["modules"]["edged"]["tailoredKubeletConfig"]["cgroupRoot"] = cgroup.clone().into();
         }
         overlay(&mut config, &options.overlay);
-        let path = root.join("edgecore.yaml");
+        let file = if name == "edge" { "edgecore".to_owned() } else { format!("edgecore-{name}") };
+        let path = root.join(format!("{file}.yaml"));
         std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
-        self.edge = Some(Daemon::start(
-            "edgecore",
-            &binary("edgecore")?,
-            &["--config", &path.to_string_lossy()],
-            &root.join("edgecore.log"),
-        )?);
-        Ok(())
+        let args = ["--config", &path.to_string_lossy()];
+        Daemon::start("edgecore", &binary("edgecore")?, &args, &root.join(format!("{file}.log")))
     }
 
     /// Waits until the node's Ready condition is True.
