@@ -320,6 +320,8 @@ show_sensor() {
   done
 }
 
+sensor_healthy() { [[ $(k get device thermometer -o 'jsonpath={.status.health}' 2> /dev/null) == Healthy ]]; }
+
 deployment_ready() { k rollout status deployment/hello --watch=false | grep -q 'successfully rolled out'; }
 
 show() {
@@ -339,6 +341,7 @@ up() {
   start_edge
   apply_demo
   show_sensor
+  until_ok 20 "the sensor is found healthy" sensor_healthy
   until_ok 30 "both pods of deployment hello are Ready" deployment_ready
   say "everything runs"
   export KUBECONFIG=$kubeconfig
@@ -355,6 +358,7 @@ Try:
   mosquitto_pub -t '\$hw/events/device/default/thermometer/twin/update' \\
     -m '{"twin":{"temperature":{"actual":{"value":"19.5"}}}}'
   kubectl get devicestatuses -w
+  kubectl describe device thermometer    # whether it works, and what to do if not
   kubectl scale deployment hello --replicas=3
   kubectl delete pods -l app=hello; kubectl get pods
   less /var/log/kubeedge/edgecore.log

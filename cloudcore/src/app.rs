@@ -82,7 +82,9 @@ impl Upstream for Controllers {
         // First: a topic may look like anything.
         if request.route.group == Group::User && request.route.operation == Operation::Upload {
             Either::Right(Either::Left(self.rules.handle(node, request)))
-        } else if resource.device().is_some() || matches!(resource, Resource::MembershipDetail) {
+        } else if resource.device().is_some()
+            || matches!(resource, Resource::MembershipDetail | Resource::Mappers)
+        {
             Either::Left(Either::Left(self.devices.handle(node, &request)))
         } else if matches!(resource, Resource::Task { .. }) {
             Either::Left(Either::Right(self.tasks.handle(node, &request)))
@@ -146,7 +148,8 @@ impl App {
             Settings { address: address.clone() },
             Arc::new(move |node| dismissed.dismiss(node)),
         );
-        let devices = DeviceController::new(client.clone(), desired.clone(), metrics.clone());
+        let devices =
+            DeviceController::new(client.clone(), desired.clone(), sessions.clone(), metrics.clone());
         let enabled = config.modules.task_manager.enable;
         let jobs =
             TaskManager::new(client.clone(), sessions.clone(), grants.clone(), metrics.clone(), enabled);

@@ -198,9 +198,12 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         let voice = Arc::new(bus.publisher());
         let connection = Some(hub.connection());
         let twins =
-            devicetwin::open(settings.twins, Some(store.clone()), connection, voice, &twin_tasks).await?;
+            devicetwin::open(settings.twins, Some(store.clone()), connection.clone(), voice, &twin_tasks)
+                .await?;
         outboxes.push(Arc::new(twins.clone()));
-        dmi::start(settings.mappers, store.clone(), twins.clone(), &mapper_tasks).await;
+        let mappers =
+            dmi::start(settings.mappers, store.clone(), twins.clone(), connection, &mapper_tasks).await;
+        outboxes.push(Arc::new(mappers));
         if config.modules.event_bus.enable {
             // A taken port must not cost the node its pods.
             if let Err(reason) = bus.start(twins, rules.clone(), &mqtt_tasks).await {

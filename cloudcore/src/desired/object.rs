@@ -17,6 +17,9 @@ const OWN_POD_CONDITIONS: [&str; 7] = [
     "Ready",
 ];
 
+/// What devicecontroller writes into the status of a Device.
+const OWN_DEVICE_STATUS: [&str; 3] = ["conditions", "health", "lastReportTime"];
+
 /// An object as an edge should have it.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -107,6 +110,9 @@ impl Object {
         whole.insert("kind".into(), kind.into());
         whole.insert("apiVersion".into(), api_version.into());
         whole.append(&mut fields);
+        if resource == ResourceKind::Device {
+            strip_own_status(&mut whole);
+        }
         let digest = digest(&resource, &whole);
         let content = Content::json(&whole).map_err(|source| MalformedObject::Json {
             kind: kind.into(),
@@ -169,6 +175,16 @@ fn digest(resource: &ResourceKind, whole: &Map<String, Value>) -> u64 {
         }
     }
     hasher.finish()
+}
+
+/// What cloudcore itself writes into a device's status: no edge needs it, and every report would be echoed.
+fn strip_own_status(device: &mut Map<String, Value>) {
+    if let Some(Value::Object(status)) = device.get_mut("status") {
+        status.retain(|field, _| !OWN_DEVICE_STATUS.contains(&field.as_str()));
+        if status.is_empty() {
+            device.shift_remove("status");
+        }
+    }
 }
 
 /// Whether somebody else than the agent calls the pod not ready: its containers are, and no gate is missing.

@@ -29,6 +29,21 @@ pub(super) struct Device {
     /// The names of its properties; reports about others are left out.
     pub properties: BTreeSet<String>,
     model: Option<ObjectKey>,
+    protocol: String,
+    object: Arc<Object>,
+}
+
+/// A device as those see it who say how it is.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) id: DeviceId,
+    pub(super) device: Arc<Object>,
+    pub(super) node: Option<NodeName>,
+    pub(super) protocol: String,
+    /// What it says its model is.
+    pub(super) model_name: Option<String>,
+    /// The model, if there is one of that name.
+    pub(super) model: Option<Arc<Object>>,
 }
 
 /// What the index wants done.
@@ -65,7 +80,10 @@ impl Index {
         let text =
             |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         let names = spec.get("properties").and_then(Value::as_array).into_iter().flatten();
+        let object = Arc::new(object);
         let device = Device {
+            protocol: text("/protocol/protocolName").unwrap_or_default().to_owned(),
+            object: Arc::clone(&object),
             uid: object.uid.clone(),
             node: text("/nodeName").and_then(|node| node.parse().ok()),
             properties: names
@@ -88,7 +106,7 @@ impl Index {
             effects.extend(self.take(node, model));
         }
         if let Some(node) = &device.node {
-            effects.push(Effect::Put(node.clone(), Arc::new(object)));
+            effects.push(Effect::Put(node.clone(), object));
         }
         if let Some(before) = before {
             if let Some(old) = before.node.as_ref().filter(|old| device.node.as_ref() != Some(*old)) {
@@ -130,6 +148,19 @@ impl Index {
     /// What is known of a device.
     pub(super) fn device(&self, id: &DeviceId) -> Option<&Device> {
         self.devices.get(id)
+    }
+
+    /// All devices.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        let subject = |(id, device): (&DeviceId, &Device)| Subject {
+            id: id.clone(),
+            device: Arc::clone(&device.object),
+            node: device.node.clone(),
+            protocol: device.protocol.clone(),
+            model_name: device.model.as_ref().map(|model| model.name.clone()),
+            model: device.model.as_ref().and_then(|model| self.models.get(model)).cloned(),
+        };
+        self.devices.iter().map(subject).collect()
     }
 
     /// What the API no longer listed after a watch began anew.

@@ -1,9 +1,12 @@
-//! Devices and their models down to the nodes that own them, twins and states of devices up to DeviceStatus.
+//! Devices and their models down to the nodes that own them, twins and states of devices up to DeviceStatus, and whether they
+//! work into Device.
 //!
-//! Owns: the [`Index`] of devices, and the writing of DeviceStatus objects (nobody else writes their twins). May call:
+//! Owns: the [`Index`] of devices, the writing of DeviceStatus objects (nobody else writes their twins), and of
+//! what Device objects say of their [health]. May call:
 //! the Kubernetes API, desired (to publish). Called by: the wiring, which runs [`DeviceController::run`] and hands it
 //! edges' reports.
 
+mod health;
 mod index;
 mod report;
 mod status;
@@ -21,9 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::cloudhub::Sessions;
 use crate::cloudhub::session::Reply;
 use crate::desired::{Desired, Plane};
 use crate::metrics::Metrics;
+use health::Health;
 use index::{DeviceId, Index};
 use writer::Work;
 
@@ -37,6 +42,8 @@ pub struct DeviceController {
     client: Client,
     desired: Desired,
     index: Arc<Mutex<Index>>,
+    health: Arc<Health>,
+    sessions: Sessions,
     metrics: Metrics,
     work: mpsc::Sender<Work>,
     queue: Arc<tokio::sync::Mutex<mpsc::Receiver<Work>>>,
@@ -47,10 +54,11 @@ pub struct DeviceController {
 impl DeviceController {
     /// A controller that knows nothing yet.
     #[must_use]
-    pub fn new(client: Client, desired: Desired, metrics: Metrics) -> Self {
+    pub fn new(client: Client, desired: Desired, sessions: Sessions, metrics: Metrics) -> Self {
         let (work, queue) = mpsc::channel(QUEUE);
         let queue = Arc::new(tokio::sync::Mutex::new(queue));
-        Self { client, desired, index: Arc::default(), metrics, work, queue }
+        let (index, health) = (Arc::default(), Arc::default());
+        Self { client, desired, index, health, sessions, metrics, work, queue }
     }
 
     /// Deals with one message of `node` from its device twin module. A report has its place in the queue when this
@@ -59,6 +67,7 @@ impl DeviceController {
         let accepted = match &request.route.resource {
             // Devices are pushed when a node connects; there is nothing to add but that it was heard.
             Resource::MembershipDetail => Err(Outcome::Done),
+            Resource::Mappers => Err(self.take_mappers(node, request)),
             Resource::DeviceTwinUpdated { namespace, name }
             | Resource::DeviceStateUpdate { namespace, name } => {
                 let device = DeviceId { namespace: namespace.clone(), name: name.clone() };
@@ -128,6 +137,16 @@ impl DeviceController {
         let queued = self.work.try_send(Work::Report { device, change, reply });
         queued.map_err(|_| Outcome::Retry("too many reports are waiting to be written".into()))?;
         Ok(outcome)
+    }
+
+    fn take_mappers(&self, node: &NodeName, request: &Message) -> Outcome {
+        match request.content.parse_lenient() {
+            Ok(report) => {
+                self.health.mappers(node, report);
+                Outcome::Done
+            }
+            Err(error) => self.reject(error.to_string()),
+        }
     }
 
     fn reject(&self, reason: String) -> Outcome {

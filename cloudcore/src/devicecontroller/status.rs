@@ -44,6 +44,17 @@ impl Status {
         self.last_online = change.last_online.or(self.last_online.take());
     }
 
+    /// When the newest of the reported values was read, by the clock of the edge (Unix milliseconds).
+    pub(super) fn last_reported(&self) -> Option<i64> {
+        let reported = self.twins.values().filter_map(|twin| twin.reported.as_ref());
+        reported.filter_map(|value| value.metadata.get("timestamp")?.parse().ok()).max()
+    }
+
+    /// What the device or its mapper says it is: `online`, `offline` and the like.
+    pub(super) fn state(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+
     /// Drops twins of properties that the device has no more.
     pub(super) fn retain(&mut self, properties: &BTreeSet<String>) {
         self.twins.retain(|name, _| properties.contains(name));

@@ -28,6 +28,7 @@ impl DeviceController {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), Infallible> {
         tokio::select! {
             end = self.write(stop.clone()) => end,
+            end = self.look_after(self.sessions.clone(), stop.clone()) => end,
             end = self.watch(stop) => end,
         }
     }
@@ -86,6 +87,10 @@ impl DeviceController {
     fn applied(&self, kind: &ResourceKind, object: &DynamicObject) -> Vec<Effect> {
         let known = if *kind == ResourceKind::Device { Kind::device() } else { Kind::device_model() };
         let spec = object.data.get("spec").cloned().unwrap_or_default();
+        if *kind == ResourceKind::Device && object.data.pointer("/status/health").is_none() {
+            let (namespace, name) = place(object);
+            self.health.wiped(&DeviceId { namespace, name });
+        }
         match known.object(json(object)) {
             Ok(object) if *kind == ResourceKind::Device => self.index().applied_device(object, &spec),
             Ok(object) => self.index().applied_model(object),

@@ -141,7 +141,10 @@ impl DeviceController {
             return Written { device: id, status: None, gone: true };
         };
         let (outcome, status) = match self.bring_to(&id, &device, status, &changes).await {
-            Ok(status) => (Outcome::Done, Some(status)),
+            Ok(status) => {
+                self.health.saw(&id, status.last_reported(), status.state());
+                (Outcome::Done, Some(status))
+            }
             Err(failure) if is_passing(&failure) || failure.is_conflict() => {
                 warn!(device = %id, "reports could not be written, the edge will send them again: {}", failure.message);
                 (Outcome::Retry(failure.message), None)

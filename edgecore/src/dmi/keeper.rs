@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::calls::{CallError, Line};
 use super::catalog::Source;
-use super::plan::Call;
+use super::outlook::Outlook;
+use super::plan::{Call, What};
 use super::registry::{Mapper, Registry};
 
 /// Changes that come in a row are told together.
@@ -41,6 +42,7 @@ struct Round {
 pub(super) async fn run(
     registry: Arc<Registry>,
     source: Source,
+    outlook: Outlook,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut mappers = registry.changes();
@@ -49,7 +51,7 @@ pub(super) async fn run(
     let mut standings: HashMap<String, Standing> = HashMap::new();
     let mut rounds = JoinSet::new();
     loop {
-        let next = begin(&registry, &source, &mut standings, &mut rounds).await;
+        let next = begin(&registry, &source, &outlook, &mut standings, &mut rounds).await;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = mappers.changed() => {}
@@ -71,6 +73,7 @@ pub(super) async fn run(
 async fn begin(
     registry: &Registry,
     source: &Source,
+    outlook: &Outlook,
     standings: &mut HashMap<String, Standing>,
     rounds: &mut JoinSet<Round>,
 ) -> Option<Instant> {
@@ -104,12 +107,12 @@ async fn begin(
             continue;
         }
         standing.busy = true;
-        rounds.spawn(tell(mapper, calls));
+        rounds.spawn(tell(mapper, calls, outlook.clone()));
     }
     next
 }
 
-async fn tell(mut mapper: Mapper, calls: Vec<Call>) -> Round {
+async fn tell(mut mapper: Mapper, calls: Vec<Call>, outlook: Outlook) -> Round {
     let mut line = match Line::open(&mapper).await {
         Ok(line) => line,
         Err(failure) => return Round { mapper, failure: Some(failure) },
@@ -120,10 +123,16 @@ async fn tell(mut mapper: Mapper, calls: Vec<Call>) -> Round {
             Ok(()) => {
                 debug!(mapper = mapper.name, about = call.name, "a mapper was told");
                 mapper.told.take(&call);
+                outlook.refuses(&mapper.protocol, &call.name, None);
             }
             // One device that it does not want is no reason to keep the others from it.
             Err(error @ CallError::Refused(_)) => {
                 warn!(mapper = mapper.name, about = call.name, "{error}");
+                if let (CallError::Refused(words), What::RegisterDevice(_) | What::UpdateDevice(_)) =
+                    (&error, &call.what)
+                {
+                    outlook.refuses(&mapper.protocol, &call.name, Some(words.clone()));
+                }
                 failure = Some(error);
             }
             Err(error) => return Round { mapper, failure: Some(error) },

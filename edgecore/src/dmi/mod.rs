@@ -2,7 +2,8 @@
 //!
 //! Owns: the socket that mappers register at, the folder `mappers` beside edgecore.db with a file for each of them, and
 //! what each was told about its devices. A mapper is told what changed until it has taken it, through restarts of either
-//! side. May call: metamanager for Device and DeviceModel objects, devicetwin with reports, mappers on their own sockets.
+//! side. May call: metamanager for Device and DeviceModel objects, devicetwin with reports, mappers on their own sockets; edgehub
+//! takes how they are from it.
 //! Called by: mappers.
 //!
 //! As with KubeEdge, a protocol has one mapper on a node: the last that registered.
@@ -10,6 +11,7 @@
 mod calls;
 mod catalog;
 mod keeper;
+mod outlook;
 mod plan;
 mod push;
 mod registry;
@@ -20,10 +22,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tasks::{Restart, TaskSet};
+use tokio::sync::watch;
 
+use crate::edgehub::Connection;
 use crate::folder::Folder;
 use crate::{devicetwin, metamanager};
 use registry::Registry;
+
+pub use outlook::Outlook;
 
 /// Where mappers come to, and where they are remembered.
 #[derive(Debug, Clone)]
@@ -51,18 +57,25 @@ impl Settings {
     }
 }
 
-/// Serves mappers on `tasks`. A socket that cannot be made is tried again.
+/// Serves mappers on `tasks`. A socket that cannot be made is tried again. Returns what tells the cloud how they are.
 pub async fn start(
     settings: Settings,
     objects: metamanager::Handle,
     twins: devicetwin::Handle,
+    connection: Option<watch::Receiver<Connection>>,
     tasks: &TaskSet,
-) {
+) -> Outlook {
     let registry = Arc::new(Registry::open(Folder::new(&settings.folder)).await);
     let catalog = catalog::Source { objects, node: settings.node };
     let service = server::Manager { registry: Arc::clone(&registry), catalog: catalog.clone(), twins };
+    let outlook = Outlook::new(connection);
+    let (watcher, watched) = (outlook.clone(), Arc::clone(&registry));
+    tasks.spawn("outlook", Restart::on_failure(), move |token| {
+        watcher.clone().run(Arc::clone(&watched), token)
+    });
+    let teller = outlook.clone();
     tasks.spawn("mappers", Restart::on_failure(), move |token| {
-        keeper::run(Arc::clone(&registry), catalog.clone(), token)
+        keeper::run(Arc::clone(&registry), catalog.clone(), teller.clone(), token)
     });
     for socket in settings.sockets {
         let service = service.clone();
@@ -70,4 +83,5 @@ pub async fn start(
             server::serve(socket.clone(), service.clone(), token)
         });
     }
+    outlook
 }

@@ -59,6 +59,11 @@ impl Registry {
         self.changed.subscribe()
     }
 
+    /// Everybody who registered.
+    pub(super) async fn all(&self) -> Vec<Mapper> {
+        self.mappers.lock().await.values().cloned().collect()
+    }
+
     /// The mappers that want to hear what changes.
     pub(super) async fn called(&self) -> Vec<Mapper> {
         self.mappers.lock().await.values().filter(|mapper| mapper.called).cloned().collect()

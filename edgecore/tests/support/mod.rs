@@ -54,8 +54,14 @@ impl Edge {
         let settings = Settings::beside(&path, NODE);
         let twins = devicetwin::open(settings, Some(objects.clone()), None, voice, &tasks[1]).await.unwrap();
         bus.start(twins.clone(), None, &tasks[2]).await.unwrap();
-        dmi::start(dmi::Settings::new(directory, &path, NODE), objects.clone(), twins.clone(), &tasks[3])
-            .await;
+        dmi::start(
+            dmi::Settings::new(directory, &path, NODE),
+            objects.clone(),
+            twins.clone(),
+            None,
+            &tasks[3],
+        )
+        .await;
         Self { objects, twins, publisher, port, tasks, _link: link }
     }
 

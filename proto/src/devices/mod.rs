@@ -4,10 +4,12 @@
 //! is parsed here, at the border. Called by devicecontroller and devicetwin.
 
 pub mod check;
+mod mapper;
 mod object;
 mod report;
 pub mod value;
 
+pub use mapper::{MapperReport, MapperState, MapperStatus, RefusedDevice};
 pub use object::{
     AccessMode, Desired, Device, DeviceMethod, DeviceModel, DeviceModelSpec, DeviceProperty, DeviceSpec,
     DeviceStatus, DeviceStatusSpec, DeviceStatusStatus, LegacyStatus, ModelProperty, ModelRef, PropertyType,

@@ -50,6 +50,8 @@ pub enum Resource {
         /// The device's name.
         name: String,
     },
+    /// `mappers`: which mappers a node has, and whether they answer. Not of KubeEdge.
+    Mappers,
     /// `k8s/ca.crt`: the cluster's CA.
     KubeCa,
     /// `operations.kubeedge.io/v1alpha2/<job type>/<job>/node/<node>`: one node's part of a job.

@@ -34,6 +34,7 @@ impl From<&str> for Resource {
             "membership" => return Self::Membership,
             "membership/detail" => return Self::MembershipDetail,
             "twin" => return Self::Twin,
+            "mappers" => return Self::Mappers,
             "k8s/ca.crt" => return Self::KubeCa,
             _ => {}
         }
@@ -131,6 +132,7 @@ impl fmt::Display for Resource {
             Self::DeviceStateUpdate { namespace, name } => {
                 write!(f, "device/{namespace}/{name}/state/update")
             }
+            Self::Mappers => f.write_str("mappers"),
             Self::KubeCa => f.write_str("k8s/ca.crt"),
             Self::Task { job_type, job, node } => {
                 let [group, version] = TASK_PREFIX;

@@ -1,0 +1,126 @@
+//! Health in the API: a merge patch of the Device's status, and an event when it changes.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::judge::{Condition, HEALTHY, OFFLINE, Verdict};
+use crate::devicecontroller::index::DeviceId;
+use crate::kubeapi::{Failure, Kind, status_of};
+
+/// Writes what is shown of a device.
+pub(super) async fn write(
+    client: &Client,
+    id: &DeviceId,
+    verdict: &Verdict,
+    reported: Option<i64>,
+) -> Result<(), Failure> {
+    let api = Kind::device().api(client, Some(&id.namespace));
+    let found = api.get(&id.name).await.map_err(status_of)?;
+    let before = found.data.pointer("/status/conditions").cloned().unwrap_or_default();
+    let now = Timestamp::now().to_string();
+    let conditions: Vec<Value> =
+        verdict.conditions.iter().map(|condition| written(condition, &before, &now)).collect();
+    let mut status = json!({"health": verdict.health, "conditions": conditions});
+    if let Some(at) = reported.and_then(|at| Timestamp::from_millisecond(at).ok()) {
+        status["lastReportTime"] = seconds(at).into();
+    }
+    let patch = Patch::Merge(json!({"status": status}));
+    api.patch(&id.name, &PatchParams::default(), &patch).await.map(drop).map_err(status_of)
+}
+
+/// RFC 3339 with whole seconds, as Kubernetes writes times.
+fn seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+/// A condition, whose time stays while its status stays.
+fn written(condition: &Condition, before: &Value, now: &str) -> Value {
+    let known = before.as_array().into_iter().flatten().find(|known| known["type"] == condition.kind);
+    let since = known.filter(|known| known["status"] == condition.status);
+    let since = since.and_then(|known| known["lastTransitionTime"].as_str()).unwrap_or(now);
+    json!({
+        "type": condition.kind,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": since,
+    })
+}
+
+/// Tells of a change, once for each reason: what comes again is counted. A node that goes and comes has events of its
+/// own, and a thousand devices behind it need none.
+pub(super) async fn event(
+    client: &Client,
+    id: &DeviceId,
+    uid: &str,
+    before: Option<&Verdict>,
+    after: &Verdict,
+) {
+    let was = before.map(|before| before.health.as_str());
+    let known_well = after.health == HEALTHY && was.is_none_or(|was| was == OFFLINE);
+    if was == Some(after.health.as_str()) || after.health == OFFLINE || known_well {
+        return;
+    }
+    let message = after.conditions.last().map(|ready| ready.message.clone()).unwrap_or_default();
+    let events: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
+    if let Err(failure) = tell(&events, id, uid, &after.health, message).await {
+        warn!(device = %id, "an event cannot be written: {}", failure.message);
+    }
+}
+
+async fn tell(
+    events: &Api<Event>,
+    id: &DeviceId,
+    uid: &str,
+    reason: &str,
+    message: String,
+) -> Result<(), Failure> {
+    let mut hasher = DefaultHasher::new();
+    (uid, reason).hash(&mut hasher);
+    let name = format!("{}.{:016x}", id.name, hasher.finish());
+    let now = Time(Timestamp::now());
+    let kind = Kind::device().api;
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(id.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some(kind.api_version),
+            kind: Some(kind.kind),
+            namespace: Some(id.namespace.clone()),
+            name: Some(id.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        },
+        type_: Some(if reason == HEALTHY { "Normal" } else { "Warning" }.into()),
+        reason: Some(reason.to_owned()),
+        message: Some(message.clone()),
+        count: Some(1),
+        first_timestamp: Some(now.clone()),
+        last_timestamp: Some(now.clone()),
+        source: Some(EventSource { component: Some("devicecontroller".into()), ..EventSource::default() }),
+        ..Event::default()
+    };
+    match events.create(&PostParams::default(), &event).await.map_err(status_of) {
+        Err(failure) if failure.is_already_exists() => {
+            let known = events.get(&name).await.map_err(status_of)?;
+            let patch =
+                json!({"count": known.count.unwrap_or(1) + 1, "lastTimestamp": now, "message": message});
+            events
+                .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .map(drop)
+                .map_err(status_of)
+        }
+        other => other.map(drop),
+    }
+}
