@@ -198,41 +198,5 @@ async fn what_is_in_use_stays_and_what_is_released_is_kept_or_says_why_it_cannot
     assert_eq!(volume["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
 
     managed.cluster.must(&["delete", "pod", "user"]).await;
-    let gone = |object: &Value| object["code"] == 404;
-    managed.until(&claim_path, "gone with its last pod", gone).await;
-    managed.until(&format!("{VOLUMES}/kept"), "gone with its claim", gone).await;
-
-    managed.cluster.must(&["delete", "pvc", "more"]).await;
-    phase(&managed, VOLUMES, "dropped", "Failed").await;
-    told(&managed, "pv", "dropped", "VolumeFailedDelete").await;
-    told(&managed, "pv", "dropped", "no deletable volume plugin matched").await;
-    let free = json!({"spec": {"claimRef": null, "persistentVolumeReclaimPolicy": "Retain"}});
-    managed.cluster.patch("merge-patch+json", &format!("{VOLUMES}/dropped"), free).await;
-    phase(&managed, VOLUMES, "dropped", "Available").await;
-
-    claim(&managed, "more", "2Gi", json!({})).await;
-    phase(&managed, CLAIMS, "more", "Bound").await;
-    managed.cluster.must(&["delete", "pvc", "more"]).await;
-    phase(&managed, VOLUMES, "dropped", "Released").await;
-    // What another claim has left is not given away.
-    claim(&managed, "next", "2Gi", json!({})).await;
-    told(&managed, "pvc", "next", "no persistent volumes available").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_whose_volume_is_taken_away_is_lost() {
-    let managed = Managed::start().await;
-    let _node = managed.ready_node("one").await;
-    volume(&managed, "data", "1Gi", json!({})).await;
-    claim(&managed, "data", "1Gi", json!({})).await;
-    phase(&managed, CLAIMS, "data", "Bound").await;
-    managed.cluster.must(&["delete", "pv", "data", "--wait=false"]).await;
-    let unprotected = json!({"metadata": {"finalizers": null}});
-    managed.cluster.patch("merge-patch+json", &format!("{VOLUMES}/data"), unprotected).await;
-    phase(&managed, CLAIMS, "data", "Lost").await;
-    told(&managed, "pvc", "data", "Bound claim has lost its PersistentVolume. Data on the volume is lost!")
-        .await;
-    pod(&managed, "user", &["data"]).await;
-    let why = "persistentvolumeclaim \"data\" bound to non-existent persistentvolume \"data\"";
-    unscheduled(&managed, "user", why).await;
+    managed.until(&format!("{CLAIMS}/web-scratch"), "gone with its pod", |claim| claim["code"] == 404).await;
 }

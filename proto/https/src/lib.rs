@@ -1,22 +1,24 @@
 //! HTTP and HTTPS towards others: the client of targets that users name, and TLS with those who are not known yet.
 //!
 //! Owns: whom a client trusts, and which connections it keeps. May call: hyper, rustls. Called by: cloudcore's router and the mappers,
-//! which post to targets; edgecore and keadm, which ask servers that they cannot know.
+//! which post to targets; the control plane, which asks webhooks; edgecore and keadm, which ask servers that they cannot know.
 
 #![forbid(unsafe_code)]
 
 mod anyone;
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
 use tracing::warn;
 
 pub use anyone::AnyCertificate;
@@ -37,11 +39,33 @@ pub fn client() -> Client {
         let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
         HttpsConnectorBuilder::new().with_tls_config(nobody.with_no_client_auth())
     });
+    pooled(builder.https_or_http().enable_http1().build())
+}
+
+/// A client for HTTPS alone, that trusts `roots` or, without them, the authorities of the system. The server has to be `name` where
+/// that is not the host of the URL.
+///
+/// # Errors
+/// When the system's authorities cannot be read.
+pub fn strict(roots: Option<RootCertStore>, name: Option<ServerName<'static>>) -> io::Result<Client> {
+    let tls = ClientConfig::builder();
+    let tls = match roots {
+        Some(roots) => tls.with_root_certificates(roots),
+        None => tls.with_native_roots()?,
+    };
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth()).https_only();
+    if let Some(name) = name {
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(pooled(builder.enable_http1().build()))
+}
+
+fn pooled(connector: HttpsConnector<HttpConnector>) -> Client {
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_FOR)
         .pool_max_idle_per_host(IDLE)
-        .build(builder.https_or_http().enable_http1().build())
+        .build(connector)
 }
 
 /// An error and its causes, each once: hyper's errors hide theirs.

@@ -11,6 +11,7 @@ mod changes;
 mod id;
 mod owners;
 mod packed;
+mod picked;
 mod shelf;
 mod slim;
 

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::watcher::Event;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tasks::TaskSet;
 
 use super::view::{TRACKING, View, is_tracked};
-use crate::cache::{Glance, Id, uid_of};
+use crate::cache::uid_of;
 use crate::claim::controller_of;
 use crate::context::{Caches, Context};
 use crate::error::Error;
@@ -37,23 +35,8 @@ pub(super) fn start(context: &Context, tasks: &TaskSet) {
     let builder = context.clone();
     let controller = move || {
         let caches = Arc::clone(&builder.caches);
-        let (tracked, mut writer) = reflector::store();
-        writer.apply_watcher_event(&Event::Init);
-        writer.apply_watcher_event(&Event::InitDone);
-        let pods = builder.caches.pods.clone();
-        let before = tracked.clone();
-        let wanted = move |id: &Id, pod: &Glance| {
-            pod.has_finalizers || before.get(&ObjectRef::new(&id.name).within(&id.namespace)).is_some()
-        };
-        let changes = pods.changes_of(wanted).map(move |pod| {
-            let there = pods.get(&pod.namespace().unwrap_or_default(), &pod.name_any());
-            let there = there.filter(|there| uid_of(&**there) == uid_of(&*pod) && is_tracked(there));
-            let known =
-                there.map_or_else(|| Event::Delete((*pod).clone()), |there| Event::Apply((*there).clone()));
-            writer.apply_watcher_event(&known);
-            pod
-        });
-        Controller::for_shared_stream(changes.filter(|pod| std::future::ready(is_tracked(pod))), tracked)
+        let (tracked, changes) = caches.pods.picked(|pod| pod.has_finalizers, is_tracked);
+        Controller::for_shared_stream(changes, tracked)
             .watches_shared_stream(builder.caches.jobs.changes(), move |job| left_behind(&caches, &job))
     };
     let context = context.clone();

@@ -1,13 +1,14 @@
 //! Persistent volumes and claims: who gets which volume, and that neither goes while it is in use.
 //!
 //! Owns: the binding of claims to volumes, the phases of both, and their finalizers. What suits whom is [`matching`], what is to
-//! be done [`claim`] and [`volume`], all pure; here, in [`bind`] and in [`protect`] it is carried out. No volume is made or
+//! be done [`claim`] and [`volume`], all pure; here, in [`bind`] and in [`protect`] it is carried out; [`ephemeral`] makes claims. No volume is made or
 //! wiped here: programs of the storage's maker do that, and see in the API what they are asked for. May call: the API,
 //! caches. Called by: the crate's `start`; the scheduler uses [`matching`] and the annotations.
-//! Source: Kubernetes v1.36 `pkg/controller/volume/{persistentvolume,pvprotection,pvcprotection}`.
+//! Source: Kubernetes v1.36 `pkg/controller/volume/{persistentvolume,pvprotection,pvcprotection,ephemeral}`.
 
 pub(crate) mod bind;
 pub(crate) mod claim;
+mod ephemeral;
 pub(crate) mod matching;
 mod protect;
 #[cfg(test)]
@@ -48,8 +49,9 @@ struct Shell {
     recorder: Recorder,
 }
 
-/// Binds claims and volumes, on `tasks`.
+/// Binds claims and volumes, and makes the claims of ephemeral ones, on `tasks`.
 pub(crate) fn start(context: &Context, tasks: &TaskSet) {
+    ephemeral::start(context, tasks);
     let recorder = context.recorder("persistentvolume-controller");
     let shell = Shell { context: context.clone(), recorder };
     let caches = Arc::clone(&context.caches);

@@ -17,6 +17,7 @@ mod limits;
 pub(crate) mod metadata;
 pub(crate) mod objects;
 mod openapi;
+mod removal;
 mod serve;
 mod show;
 mod snapshot;

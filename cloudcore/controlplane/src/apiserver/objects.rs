@@ -1,12 +1,11 @@
-//! Putting objects through the rules: every write of every verb, subresource and housekeeper ends in one of the three here.
+//! Putting objects through the rules: every write of every verb, subresource and housekeeper ends in one of the two here,
+//! or in [`Api::remove`].
 //!
-//! [`Api::create`], [`Api::modify`] and [`Api::remove`] know metadata, admission, validation, optimistic concurrency, dry runs,
-//! graceful deletion and finalizers. They know nothing about HTTP.
+//! [`Api::create`] and [`Api::modify`] know metadata, admission, validation, optimistic concurrency, dry runs and finalizers. They know nothing about HTTP.
 
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
-use super::deletion::{Deletion, Removed, Step, next_step, preconditions};
 use super::show::{Shown, value};
 use super::write::{Write, state, stated};
 use super::{Api, Target, admission, metadata, write_failure};
@@ -15,7 +14,7 @@ use crate::status::{FieldError, Status};
 use crate::store::WriteError;
 
 /// How often a write without a resource version tries again when others were faster.
-const ATTEMPTS: usize = 32;
+pub(super) const ATTEMPTS: usize = 32;
 /// How often a generated name is made anew when it is taken.
 const NAMES: usize = 8;
 
@@ -255,54 +254,13 @@ impl Api {
         Err(Status::modified(group, plural, name))
     }
 
-    /// Deletes an object, or begins to.
-    pub(crate) async fn remove(&self, target: &Target, how: &Deletion) -> Result<Removed, Status> {
-        let resource = &target.resource;
-        for _ in 0..ATTEMPTS {
-            let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
-            let old = value(resource, &current);
-            preconditions(target, how, &old)?;
-            admission::remove(target, &old)?;
-            let step = next_step(target, how, &old)?;
-            if !matches!(step, Step::Nothing) {
-                self.ask_to_remove(target, how, &old).await?;
-            }
-            let (new, gone) = match step {
-                Step::Nothing => return Ok(Removed::Terminating(Shown::Stored(current))),
-                Step::Mark(new) => (new, false),
-                Step::Remove => (old, true),
-            };
-            if how.dry_run {
-                return Ok(if gone { Removed::Gone(new) } else { Removed::Terminating(Shown::Loose(new)) });
-            }
-            let written = if gone {
-                let last = self.store.delete(target.id(), current.revision).await;
-                last.map(|last| Removed::Gone(value(resource, &last)))
-            } else {
-                let mut stored = new;
-                resource.to_stored(&mut stored);
-                let marked = self.store.update(target.id(), current.revision, stored).await;
-                marked.map(|marked| Removed::Terminating(Shown::Stored(marked)))
-            };
-            match written {
-                Ok(removed) => {
-                    self.after_write(target).await;
-                    return Ok(removed);
-                }
-                Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return Err(write_failure(target, &error)),
-            }
-        }
-        Err(Status::modified(&resource.group, &resource.plural, &target.name))
-    }
-
     /// The right to give addresses and ports away, for services.
     async fn allotting(&self, target: &Target) -> Option<MutexGuard<'_, ()>> {
         if target.is_core("services") { Some(self.services.lock().await) } else { None }
     }
 
     /// What must be true before the writer gets its answer: a new kind is served, a new namespace is furnished.
-    async fn after_write(&self, target: &Target) {
+    pub(super) async fn after_write(&self, target: &Target) {
         if target.is_crd() {
             self.sync_crd(&target.name).await;
         }

@@ -140,6 +140,11 @@ async fn answer(
             tokio::time::sleep(Duration::from_secs(60)).await;
             json!({"allowed": true})
         }
+        // Only the first has to wait.
+        "/pause" if asked.lock().unwrap().len() == 1 => {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            json!({"allowed": true})
+        }
         "/garbage" => return Ok(Response::new(Full::from("hello"))),
         "/broken" => {
             return Ok(Response::builder().status(500).body(Full::from("boom")).unwrap());

@@ -172,3 +172,27 @@ async fn a_service_is_created_while_a_webhook_takes_its_time_about_another() {
     // It saw the address that the service would have got.
     assert!(hook.asked("/slow")[0]["object"]["spec"]["clusterIP"].is_string());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_others_overtook_is_asked_about_again() {
+    let (cluster, hook) = (Cluster::start().await, Hook::start().await);
+    assert!(create(&cluster, &map("m", "")).await.ok);
+    let mut pause = hook.webhook("pause.hooks.io", "/pause");
+    pause["rules"][0]["operations"] = json!(["UPDATE"]);
+    register(&cluster, "Validating", "pause", &[pause]).await;
+    let path = format!("{MAPS}/m");
+    let change = async |key: &str| {
+        expect(cluster.patch("merge-patch+json", &path, json!({"data": {key: "x"}})), 200).await
+    };
+    let quick = async {
+        while hook.asked("/pause").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        change("quick").await
+    };
+    let (slow, _) = tokio::join!(change("slow"), quick);
+    assert_eq!(slow["data"], json!({"a": "b", "quick": "x", "slow": "x"}));
+    let asked = hook.asked("/pause");
+    assert_eq!(asked.len(), 3);
+    assert_eq!(asked[2]["oldObject"]["data"], json!({"a": "b", "quick": "x"}));
+}

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod certificates;
+mod classes;
 mod devices;
 mod escalation;
 mod limits;
@@ -70,6 +71,7 @@ pub(super) fn fill(api: &Api, target: &Target, object: &mut Value) -> Result<(),
         tolerations::admit(object);
         crate::registry::classify_pod(object);
     }
+    classes::admit(api, target, object);
     Ok(())
 }
 

@@ -2,18 +2,13 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -23,12 +18,10 @@ const AGENT: &str = "kube-apiserver-admission";
 const ANSWER: usize = 4 << 20;
 /// More of an error's text is not shown.
 const SHOWN: usize = 2048;
-/// Connections to one webhook that are kept for the next request.
-const IDLE: usize = 8;
 
 /// Posts to webhooks that are trusted in the same way.
 pub(super) struct Caller {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: https::Client,
 }
 
 /// Why there is no answer.
@@ -56,26 +49,11 @@ impl Caller {
     /// Trusts `ca` (base64 of PEM) or, when it is empty, the authorities of the system. The server has to be `name` where that is
     /// not the host of the URL.
     pub(super) fn new(ca: &str, name: Option<&str>) -> Result<Self, String> {
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let config = if ca.is_empty() {
-            config.with_native_roots().map_err(|error| format!("unable to load system roots: {error}"))?
-        } else {
-            config.with_root_certificates(roots(ca)?)
-        };
-        let mut builder =
-            HttpsConnectorBuilder::new().with_tls_config(config.with_no_client_auth()).https_only();
-        if let Some(name) = name {
-            let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("{name}: {error}"))?;
-            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
-        }
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(IDLE)
-            .build(builder.enable_http1().build());
+        let roots = if ca.is_empty() { None } else { Some(roots(ca)?) };
+        let name = name.map(|name| ServerName::try_from(name.to_owned()));
+        let name = name.transpose().map_err(|error| error.to_string())?;
+        let client =
+            https::strict(roots, name).map_err(|error| format!("unable to load system roots: {error}"))?;
         Ok(Self { client })
     }
 
@@ -136,7 +114,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> String {
 
 /// A failed connection in Go's words where they are known; else all causes, which hyper hides.
 fn words(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut next) = (error.to_string(), Some(error));
+    let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(wrong)) = error.downcast_ref() {
             return format!("tls: failed to verify certificate: {}", untrusted(wrong));
@@ -147,15 +125,11 @@ fn words(error: &(dyn Error + 'static)) -> String {
             Some(io::ErrorKind::ConnectionReset) => return "read: connection reset by peer".to_owned(),
             _ => {}
         }
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
         // What an I/O error is made of is not its source: that is the source of what it is made of.
         let inner = io.and_then(io::Error::get_ref);
         next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    text
+    https::chain(error)
 }
 
 fn untrusted(wrong: &rustls::CertificateError) -> String {
