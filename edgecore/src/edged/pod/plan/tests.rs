@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::edged::pod::status::{self, NodeFacts};
-use crate::edged::runtime::{Exit, PodUid};
+use crate::edged::pod::{hash, members};
+use crate::edged::runtime::{Container, ContainerState, Exit, PodUid, Sandbox, labels};
 
 /// A runtime that does what it is told, and a worker's memory.
 struct Sim {

@@ -3,17 +3,20 @@
 //! Everything that must survive a restart is in the runtime (labels, annotations), on disk (volumes) or in the store
 //! (object, last status). A worker may be dropped at any await and started again.
 
+mod admit;
 mod claims;
 mod gather;
 mod observe;
+mod report;
 mod start;
 mod stop;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proto::resource::ResourceKind;
 use tasks::Backoff;
@@ -21,19 +24,17 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::observed::Observed;
-use super::plan::{self, Action, Goal, Memory, Trouble, View};
-use super::status::QosClass;
-use super::{members, policy, status};
-use crate::edged::admission::{self, Rejection};
+use super::plan::{self, Action, Goal, Memory, View};
+use super::{policy, status};
 use crate::edged::context::Context;
-use crate::edged::events::Severity;
-use crate::edged::housekeeping::{Eviction, is_critical};
+use crate::edged::leftovers;
 use crate::edged::objects::Objects;
 use crate::edged::probes::{self, Healths, Prober};
 use crate::edged::runtime::{Container, ContainerId, RuntimeError, SandboxId};
-use crate::edged::{cgroups, leftovers, volumes};
 use crate::edgehub::Connection;
 use crate::metamanager::StoreError;
+
+use waits::LONGEST_SLEEP;
 
 /// What the store says about a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,12 +44,6 @@ pub enum Desired {
     /// The object is gone: what is left of the pod goes too.
     Removed,
 }
-
-/// How long a failure is shown before the back-off that follows it: `ErrImagePull` before `ImagePullBackOff`, `RunContainerError`
-/// before `CrashLoopBackOff`.
-const FLIP_AFTER: SignedDuration = SignedDuration::from_secs(1);
-/// Nothing waits longer than this for the next look.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Why a round had to be given up; repeated after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -290,72 +285,6 @@ impl Worker {
         Ok(Some(Duration::ZERO))
     }
 
-    /// Goes when told to.
-    async fn heed_eviction(&mut self) {
-        if self.memory.evicted.is_some() || self.goal() != Goal::Run {
-            return;
-        }
-        let grace = self.ctx.settings.housekeeping.soft_grace;
-        let before = status::sent_away(self.prior.as_ref()).map(|message| Eviction::resumed(message, grace));
-        // One that has ended under an agent before this one was told of by it.
-        self.eviction_told = before.is_some() && self.has_failed();
-        self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
-    }
-
-    /// Told when it is on disk; an agent that was killed before it had told it tells it again, and it is the same event.
-    async fn tell_eviction(&mut self) {
-        let Some(eviction) = self.memory.evicted.as_ref().filter(|_| !self.eviction_told) else { return };
-        self.ctx.events.pod_once(&self.pod, Severity::Warning, "Evicted", &eviction.message).await;
-        self.eviction_told = true;
-    }
-
-    fn has_failed(&self) -> bool {
-        self.prior.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
-    }
-
-    /// Once, before the pod begins: may it? Who has begun goes on.
-    async fn ask_for_admission(&mut self) {
-        if self.admitted || self.goal() != Goal::Run || plan::has_ended(self.view(self.ctx.clock.now())) {
-            return;
-        }
-        self.admitted = true;
-        let begun = self.prior.is_some() || !self.seen.is_empty();
-        if begun || is_critical(&self.pod) {
-            self.ctx.admission.keep(&self.pod);
-            return;
-        }
-        let admitted = self.unpressed().and_then(|()| self.ctx.admission.admit(&self.pod, self.ctx.capacity));
-        if let Err(refused) = admitted {
-            let words = refused.to_string();
-            self.ctx.events.pod(&self.pod, None, Severity::Warning, &refused.reason, &words).await;
-            self.memory.refused = Some(refused);
-        }
-    }
-
-    /// A pod that has not begun does not begin on a node that is short of what it would need.
-    fn unpressed(&self) -> Result<(), Rejection> {
-        let pressure = *self.ctx.pressure.borrow();
-        // Who asked for memory gets it: others are evicted first.
-        let modest =
-            QosClass::of(&self.pod) != QosClass::BestEffort || admission::bears_memory_pressure(&self.pod);
-        if pressure.disk || pressure.pids || (pressure.memory && !modest) {
-            let message = format!("The node had condition: {pressure}. ");
-            return Err(Rejection { reason: "Evicted".to_owned(), message });
-        }
-        Ok(())
-    }
-
-    fn sleep(&self, plan: &plan::Plan, now: Timestamp) -> Duration {
-        let flips = self.memory.containers.values();
-        let flips = flips.filter(|trouble| trouble.reason == "ErrImagePull" || trouble.is_end());
-        let flips = flips.map(|trouble| trouble.since.saturating_add(FLIP_AFTER).unwrap_or(now));
-        let volumes = self.memory.volumes.as_ref().map(|trouble| trouble.until);
-        let next = flips.chain(volumes).chain(plan.wake).chain(self.renew).min();
-        let wait = next.map_or(LONGEST_SLEEP, |next| now.duration_until(next).try_into().unwrap_or_default());
-        // Never zero: zero means that something was done.
-        wait.max(Duration::from_millis(20))
-    }
-
     async fn act(&mut self, action: Action) -> Result<(), RoundError> {
         tracing::debug!(?action);
         let runtime = Arc::clone(&self.ctx.runtime);
@@ -378,115 +307,6 @@ impl Worker {
             Action::Finish => self.finish().await?,
         }
         Ok(())
-    }
-
-    /// Says how the pod stands, if that differs from what was said, or if somebody else says otherwise.
-    async fn report(&mut self, now: Timestamp) -> Result<(), RoundError> {
-        if !self.present {
-            return Ok(());
-        }
-        let next = status::build(self.view(now), &self.ctx.node_facts);
-        if matches!(next.phase.as_deref(), Some("Succeeded" | "Failed")) {
-            self.ctx.admission.release(&self.identity().2);
-        }
-        let version = &self.pod.metadata.resource_version;
-        let denied = status::is_denied(&self.pod) && self.objected != *version;
-        if !denied && !status::differs(self.prior.as_ref(), &next) {
-            return Ok(());
-        }
-        self.objected.clone_from(version);
-        let (namespace, name, uid) = self.identity();
-        self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
-        tracing::debug!(phase = next.phase, "status reported");
-        if self.prior.is_none() {
-            self.memory.began = Some(now);
-        }
-        self.prior = Some(next);
-        Ok(())
-    }
-
-    /// The end: nothing runs any more and the network is released. Says so, then forgets what is left in the runtime;
-    /// a crash in between is made up for by the next round.
-    async fn finish(&mut self) -> Result<(), RoundError> {
-        self.release_volumes().await?;
-        if self.present && !self.memory.gone_said {
-            // The exit codes disappear with the containers.
-            self.report(self.ctx.clock.now()).await?;
-            let (namespace, name, uid) = self.identity();
-            self.ctx.store.report_pod_gone(&namespace, &name, &uid).await?;
-            self.memory.gone_said = true;
-        }
-        for sandbox in &self.seen.sandboxes {
-            self.ctx.runtime.remove_sandbox(&sandbox.id).await?;
-        }
-        for container in &self.seen.containers {
-            self.ctx.runtime.remove_container(&container.id).await?;
-        }
-        cgroups::remove(&self.identity().2, &self.ctx.settings);
-        let logs = super::sandbox::log_directory(&self.pod, &self.ctx.settings);
-        if let Err(error) = tokio::fs::remove_dir_all(&logs).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!("cannot remove {}: {error}", logs.display());
-        }
-        self.memory.finished = true;
-        self.ctx.admission.release(&self.identity().2);
-        Ok(())
-    }
-
-    async fn release_volumes(&self) -> Result<(), RoundError> {
-        let (_, _, uid) = self.identity();
-        let settings = self.ctx.settings.clone();
-        tokio::task::spawn_blocking(move || volumes::teardown(&uid, &settings))
-            .await
-            .map_err(std::io::Error::other)
-            .and_then(|result| result)
-            .map_err(RoundError::Teardown)
-    }
-
-    /// Some time after a failure, the state says that it is being waited.
-    async fn flip(&mut self, now: Timestamp) {
-        let shown = |trouble: &Trouble| now.duration_since(trouble.since) >= FLIP_AFTER;
-        // What follows is what is said of any container that has ended.
-        self.memory.containers.retain(|_, trouble| !(trouble.is_end() && shown(trouble)));
-        let due = |trouble: &Trouble| trouble.reason == "ErrImagePull" && shown(trouble);
-        let mut said = Vec::new();
-        for (name, trouble) in self.memory.containers.iter_mut().filter(|(_, trouble)| due(trouble)) {
-            let image = members::find(&self.pod, name).and_then(|(_, spec)| spec.image.clone());
-            let image = image.unwrap_or_default();
-            trouble.reason = "ImagePullBackOff".into();
-            trouble.message = format!("Back-off pulling image {image:?}: ErrImagePull: {}", trouble.message);
-            said.push((name.clone(), format!("Back-off pulling image {image:?}")));
-        }
-        for (name, message) in said {
-            self.ctx.events.pod(&self.pod, Some(&name), Severity::Normal, "BackOff", &message).await;
-        }
-    }
-
-    /// One event for every time that a container has to wait for its next start.
-    async fn tell_back_off(&mut self) {
-        let Some(status) = &self.prior else { return };
-        let lists = [&status.container_statuses, &status.init_container_statuses];
-        let waiting: Vec<String> = lists
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|status| {
-                let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
-                waiting.and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff")
-            })
-            .map(|status| status.name.clone())
-            .collect();
-        for name in waiting {
-            let Some(container) = self.seen.latest(&name) else { continue };
-            if self.told.get(&name) == Some(&container.id) || container.exit().is_none() {
-                continue;
-            }
-            self.told.insert(name.clone(), container.id.clone());
-            let label = status::pod_label(&self.pod);
-            let message = format!("Back-off restarting failed container {name} in pod {label}");
-            self.ctx.events.pod(&self.pod, Some(&name), Severity::Warning, "BackOff", &message).await;
-        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use k8s_cri::v1::{Mount, PodSandboxConfig};
 use k8s_openapi::api::core::v1::Container as Spec;
 
-use super::{QosClass, RoundError, Worker};
+use super::super::status::QosClass;
+use super::{RoundError, Worker};
 use crate::edged::dns::{self, Dns};
 use crate::edged::events::Severity;
 use crate::edged::hooks;

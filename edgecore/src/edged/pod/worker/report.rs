@@ -1,0 +1,73 @@
+//! What is told of the pod, and its end.
+
+use jiff::Timestamp;
+
+use super::super::{sandbox, status};
+use super::{RoundError, Worker};
+use crate::edged::{cgroups, volumes};
+
+impl Worker {
+    /// Says how the pod stands, if that differs from what was said, or if somebody else says otherwise.
+    pub(super) async fn report(&mut self, now: Timestamp) -> Result<(), RoundError> {
+        if !self.present {
+            return Ok(());
+        }
+        let next = status::build(self.view(now), &self.ctx.node_facts);
+        if matches!(next.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            self.ctx.admission.release(&self.identity().2);
+        }
+        let version = &self.pod.metadata.resource_version;
+        let denied = status::is_denied(&self.pod) && self.objected != *version;
+        if !denied && !status::differs(self.prior.as_ref(), &next) {
+            return Ok(());
+        }
+        self.objected.clone_from(version);
+        let (namespace, name, uid) = self.identity();
+        self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
+        tracing::debug!(phase = next.phase, "status reported");
+        if self.prior.is_none() {
+            self.memory.began = Some(now);
+        }
+        self.prior = Some(next);
+        Ok(())
+    }
+
+    /// The end: nothing runs any more and the network is released. Says so, then forgets what is left in the runtime;
+    /// a crash in between is made up for by the next round.
+    pub(super) async fn finish(&mut self) -> Result<(), RoundError> {
+        self.release_volumes().await?;
+        if self.present && !self.memory.gone_said {
+            // The exit codes disappear with the containers.
+            self.report(self.ctx.clock.now()).await?;
+            let (namespace, name, uid) = self.identity();
+            self.ctx.store.report_pod_gone(&namespace, &name, &uid).await?;
+            self.memory.gone_said = true;
+        }
+        for sandbox in &self.seen.sandboxes {
+            self.ctx.runtime.remove_sandbox(&sandbox.id).await?;
+        }
+        for container in &self.seen.containers {
+            self.ctx.runtime.remove_container(&container.id).await?;
+        }
+        cgroups::remove(&self.identity().2, &self.ctx.settings);
+        let logs = sandbox::log_directory(&self.pod, &self.ctx.settings);
+        if let Err(error) = tokio::fs::remove_dir_all(&logs).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {error}", logs.display());
+        }
+        self.memory.finished = true;
+        self.ctx.admission.release(&self.identity().2);
+        Ok(())
+    }
+
+    pub(super) async fn release_volumes(&self) -> Result<(), RoundError> {
+        let (_, _, uid) = self.identity();
+        let settings = self.ctx.settings.clone();
+        tokio::task::spawn_blocking(move || volumes::teardown(&uid, &settings))
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|result| result)
+            .map_err(RoundError::Teardown)
+    }
+}
