@@ -6,9 +6,11 @@
 //! that object is looked for. Kubernetes counts instead ("expectations").
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
@@ -19,6 +21,22 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// When to look again at an owner whose last write is not in the caches yet.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
+
+/// An owner as its cache has it now, if all that was written on its behalf is seen; else what is to be done. The one in hand may be older
+/// than what was just found to be seen.
+///
+/// # Errors
+/// Look again soon, or not at all: it is gone.
+pub(crate) fn newest<K>(in_hand: &K, cache: &Cache<K>, all_seen: bool) -> Result<Arc<K>, Action>
+where
+    K: Cached + Resource<Scope = NamespaceResourceScope>,
+{
+    if !all_seen {
+        return Err(Action::requeue(SOON));
+    }
+    let namespace = in_hand.namespace().unwrap_or_default();
+    cache.get(&namespace, &in_hand.name_any()).ok_or_else(Action::await_change)
+}
 
 /// The newest write on behalf of each owner, until it is seen.
 #[derive(Default)]

@@ -28,7 +28,7 @@ use crate::events::Recorder;
 use crate::pods::control::{is_namespace_going, said, this_one};
 use crate::run::run;
 use crate::status;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /// So that the time has surely come (Kubernetes: `nextScheduleDelta`).
@@ -61,15 +61,11 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
 async fn reconcile(shell: Shell, cron_job: Arc<CronJob>) -> Result<Action, Error> {
     let caches = &shell.context.caches;
     caches.jobs.ready().await;
-    if !shell.jobs.are_seen(&*cron_job, &caches.jobs)
-        || !shell.statuses.are_seen(&*cron_job, &caches.cron_jobs)
-    {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the one in hand may be older than what was just found to be seen.
-    let namespace = cron_job.namespace().unwrap_or_default();
-    let Some(cron_job) = caches.cron_jobs.get(&namespace, &cron_job.name_any()) else {
-        return Ok(Action::await_change());
+    let all_seen = shell.jobs.are_seen(&*cron_job, &caches.jobs)
+        && shell.statuses.are_seen(&*cron_job, &caches.cron_jobs);
+    let cron_job = match newest(&*cron_job, &caches.cron_jobs, all_seen) {
+        Ok(cron_job) => cron_job,
+        Err(action) => return Ok(action),
     };
     let mut jobs = caches.jobs.controlled_by(&*cron_job);
     jobs.sort_by_key(|job| job.name_any());

@@ -37,7 +37,7 @@ use crate::pods::control::{PodControl, is_namespace_going};
 use crate::pods::phase;
 use crate::run::run;
 use crate::status;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 #[derive(Clone)]
 struct Shell {
@@ -82,13 +82,11 @@ async fn reconcile(shell: Shell, set: Arc<DaemonSet>) -> Result<Action, Error> {
     caches.pods.ready().await;
     caches.nodes.ready().await;
     caches.controller_revisions.ready().await;
-    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, &caches.daemon_sets) {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the set in hand may be older than what was just found to be seen.
-    let namespace = set.namespace().unwrap_or_default();
-    let Some(set) = caches.daemon_sets.get(&namespace, &set.name_any()) else {
-        return Ok(Action::await_change());
+    let all_seen =
+        shell.pods.is_seen(&*set, &caches.pods) && shell.statuses.are_seen(&*set, &caches.daemon_sets);
+    let set = match newest(&*set, &caches.daemon_sets, all_seen) {
+        Ok(set) => set,
+        Err(action) => return Ok(action),
     };
     if is_going(&*set) {
         return Ok(Action::await_change());

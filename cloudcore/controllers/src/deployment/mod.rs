@@ -32,7 +32,7 @@ use crate::context::{Caches, Context};
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::run::run;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 #[derive(Clone)]
 struct Shell {
@@ -85,15 +85,11 @@ async fn reconcile(shell: Shell, deployment: Arc<Deployment>) -> Result<Action, 
     let caches = &shell.context.caches;
     caches.replica_sets.ready().await;
     caches.pods.ready().await;
-    let seen = shell.sets.are_seen(&*deployment, &caches.replica_sets)
+    let all_seen = shell.sets.are_seen(&*deployment, &caches.replica_sets)
         && shell.deployments.are_seen(&*deployment, &caches.deployments);
-    if !seen {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the deployment in hand may be older than what was just found to be seen.
-    let namespace = deployment.namespace().unwrap_or_default();
-    let Some(deployment) = caches.deployments.get(&namespace, &deployment.name_any()) else {
-        return Ok(Action::await_change());
+    let deployment = match newest(&*deployment, &caches.deployments, all_seen) {
+        Ok(deployment) => deployment,
+        Err(action) => return Ok(action),
     };
     let Some(view) = View::of(&deployment) else { return Ok(Action::await_change()) };
     shell.sync(view).await

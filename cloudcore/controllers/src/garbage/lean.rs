@@ -21,40 +21,36 @@ struct Told {
     metadata: Metadata,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-    finalizers: Option<Vec<String>>,
-    owner_references: Option<Vec<OwnerReference>>,
+/// The fields that are read.
+macro_rules! metadata {
+    ($($field:ident: $kind:ty,)*) => {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Metadata {
+            $($field: Option<$kind>,)*
+        }
+
+        impl From<Metadata> for ObjectMeta {
+            fn from(read: Metadata) -> Self {
+                Self { $($field: read.$field,)* ..Self::default() }
+            }
+        }
+    };
+}
+
+metadata! {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+    deletion_timestamp: Time,
+    finalizers: Vec<String>,
+    owner_references: Vec<OwnerReference>,
 }
 
 impl From<Told> for Lean {
     fn from(Told { metadata }: Told) -> Self {
-        let Metadata {
-            name,
-            namespace,
-            uid,
-            resource_version,
-            deletion_timestamp,
-            finalizers,
-            owner_references,
-        } = metadata;
-        let metadata = ObjectMeta {
-            name,
-            namespace,
-            uid,
-            resource_version,
-            deletion_timestamp,
-            finalizers,
-            owner_references,
-            ..ObjectMeta::default()
-        };
-        Self { metadata }
+        Self { metadata: metadata.into() }
     }
 }
 

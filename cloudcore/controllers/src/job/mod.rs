@@ -39,7 +39,7 @@ use crate::events::Recorder;
 use crate::pods::control::{PodControl, is_namespace_going, this_one};
 use crate::run::run;
 use crate::status;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 /// Jobs that somebody else looks after name that in `spec.managedBy`.
 const MANAGER: &str = "kubernetes.io/job-controller";
@@ -68,12 +68,11 @@ pub(crate) fn start(context: &Context, tasks: &TaskSet) {
 async fn reconcile(shell: Shell, job: Arc<Job>) -> Result<Action, Error> {
     let caches = &shell.context.caches;
     caches.pods.ready().await;
-    if !shell.pods.is_seen(&*job, &caches.pods) || !shell.statuses.are_seen(&*job, &caches.jobs) {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the job in hand may be older than what was just found to be seen.
-    let namespace = job.namespace().unwrap_or_default();
-    let Some(job) = caches.jobs.get(&namespace, &job.name_any()) else { return Ok(Action::await_change()) };
+    let all_seen = shell.pods.is_seen(&*job, &caches.pods) && shell.statuses.are_seen(&*job, &caches.jobs);
+    let job = match newest(&*job, &caches.jobs, all_seen) {
+        Ok(job) => job,
+        Err(action) => return Ok(action),
+    };
     let Some(spec) = job.spec.as_ref() else { return Ok(Action::await_change()) };
     if spec.managed_by.as_deref().is_some_and(|manager| manager != MANAGER) {
         return Ok(Action::await_change());

@@ -32,6 +32,27 @@ pub(super) trait Replicated: Owner {
     fn status_of(status: ReplicaSetStatus) -> Self::Status;
 }
 
+/// What both kinds have under the same names.
+macro_rules! fields {
+    () => {
+        fn replicas(&self) -> Option<i32> {
+            self.spec.as_ref()?.replicas
+        }
+
+        fn min_ready_seconds(&self) -> i32 {
+            self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
+        }
+
+        fn template(&self) -> Option<&PodTemplateSpec> {
+            self.spec.as_ref()?.template.as_ref()
+        }
+
+        fn status(&self) -> &Option<Self::Status> {
+            &self.status
+        }
+    };
+}
+
 impl Replicated for ReplicaSet {
     const COMPONENT: &'static str = "replicaset-controller";
     const TASK: &'static str = "replicasets";
@@ -45,21 +66,7 @@ impl Replicated for ReplicaSet {
         self.spec.as_ref().map(|spec| spec.selector.clone())
     }
 
-    fn replicas(&self) -> Option<i32> {
-        self.spec.as_ref()?.replicas
-    }
-
-    fn min_ready_seconds(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
-    }
-
-    fn template(&self) -> Option<&PodTemplateSpec> {
-        self.spec.as_ref()?.template.as_ref()
-    }
-
-    fn status(&self) -> &Option<ReplicaSetStatus> {
-        &self.status
-    }
+    fields!();
 
     fn conditions(&self) -> Vec<ReplicaSetCondition> {
         self.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default()
@@ -84,21 +91,7 @@ impl Replicated for ReplicationController {
         Some(LabelSelector { match_labels: labels, ..LabelSelector::default() })
     }
 
-    fn replicas(&self) -> Option<i32> {
-        self.spec.as_ref()?.replicas
-    }
-
-    fn min_ready_seconds(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
-    }
-
-    fn template(&self) -> Option<&PodTemplateSpec> {
-        self.spec.as_ref()?.template.as_ref()
-    }
-
-    fn status(&self) -> &Option<ReplicationControllerStatus> {
-        &self.status
-    }
+    fields!();
 
     fn conditions(&self) -> Vec<ReplicaSetCondition> {
         let conditions = self.status.iter().flat_map(|status| status.conditions.iter().flatten());

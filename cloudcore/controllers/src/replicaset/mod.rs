@@ -31,7 +31,7 @@ use crate::pods::rank;
 use crate::pods::{is_active, is_finished, ready_since};
 use crate::run::run;
 use crate::status as api;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 #[derive(Clone)]
 struct Shell {
@@ -74,13 +74,11 @@ fn wanted<S: Replicated>(set: &S) -> usize {
 async fn reconcile<S: Replicated>(shell: Shell, set: Arc<S>) -> Result<Action, Error> {
     let caches = &shell.context.caches;
     caches.pods.ready().await;
-    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, S::cache(caches)) {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the set in hand may be older than what was just found to be seen.
-    let namespace = set.namespace().unwrap_or_default();
-    let Some(set) = S::cache(caches).get(&namespace, &set.name_any()) else {
-        return Ok(Action::await_change());
+    let all_seen =
+        shell.pods.is_seen(&*set, &caches.pods) && shell.statuses.are_seen(&*set, S::cache(caches));
+    let set = match newest(&*set, S::cache(caches), all_seen) {
+        Ok(set) => set,
+        Err(action) => return Ok(action),
     };
     let pods = shell.own_pods(&*set).await?;
     let (active, others): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| is_active(pod));

@@ -35,7 +35,7 @@ use crate::pods::control::{PodControl, is_namespace_going, said};
 use crate::pods::phase;
 use crate::run::run;
 use crate::status;
-use crate::writes::{SOON, Writes};
+use crate::writes::{Writes, newest};
 
 #[derive(Clone)]
 struct Shell {
@@ -71,13 +71,11 @@ async fn reconcile(shell: Shell, set: Arc<StatefulSet>) -> Result<Action, Error>
     caches.pods.ready().await;
     caches.controller_revisions.ready().await;
     caches.persistent_volume_claims.ready().await;
-    if !shell.pods.is_seen(&*set, &caches.pods) || !shell.statuses.are_seen(&*set, &caches.stateful_sets) {
-        return Ok(Action::requeue(SOON));
-    }
-    // Read again: the set in hand may be older than what was just found to be seen.
-    let namespace = set.namespace().unwrap_or_default();
-    let Some(set) = caches.stateful_sets.get(&namespace, &set.name_any()) else {
-        return Ok(Action::await_change());
+    let all_seen =
+        shell.pods.is_seen(&*set, &caches.pods) && shell.statuses.are_seen(&*set, &caches.stateful_sets);
+    let set = match newest(&*set, &caches.stateful_sets, all_seen) {
+        Ok(set) => set,
+        Err(action) => return Ok(action),
     };
     let client = &shell.context.client;
     let selector = set.spec.as_ref().map(|spec| &spec.selector);
