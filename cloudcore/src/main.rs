@@ -164,6 +164,7 @@ async fn embedded(config: &CloudCore, tasks: &TaskSet) -> Result<Client> {
         names,
         crds,
         encrypt_secrets: plane.encrypt_secrets,
+        encryption: Some(plane.encryption_config.clone()).filter(|path| !path.as_os_str().is_empty()),
         audit,
     };
     // Whoever has the port is named here; the control plane itself takes it a moment later.
@@ -180,7 +181,11 @@ async fn embedded(config: &CloudCore, tasks: &TaskSet) -> Result<Client> {
     );
     let client = opened.client();
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
-    let settings = Settings { host: host.unwrap_or_else(|_| "localhost".to_owned()), ..Settings::default() };
+    let settings = Settings {
+        host: host.unwrap_or_else(|_| "localhost".to_owned()),
+        node_monitor_grace: plane.node_monitor_grace_period.get(),
+        ..Settings::default()
+    };
     controllers::start(client.clone(), settings, tasks);
     tasks.spawn_once("controlplane", |stop| async move {
         if let Err(error) = opened.run(stop).await {

@@ -1,4 +1,4 @@
-//! Secrets at rest: nowhere in the clear, readable for as long as their key is there.
+//! Secrets at rest: nowhere in the clear, readable for as long as their key is there; other resources as a file wants it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod support;
@@ -128,4 +128,98 @@ async fn without_its_key_the_store_says_what_is_missing_and_changes_nothing() {
     std::fs::write(&file, key).unwrap();
     let cluster = sealed(dir).await;
     assert!(reads(&cluster, "s").await);
+}
+
+/// An `EncryptionConfiguration` beside the data; its first provider seals.
+fn rules(dir: &tempfile::TempDir, rules: Value) -> std::path::PathBuf {
+    let path = dir.path().join("encryption.yaml");
+    let file = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration", "resources": rules});
+    std::fs::write(&path, file.to_string()).unwrap();
+    path
+}
+
+fn keys(name: &str, byte: u8) -> Value {
+    json!({"keys": [{"name": name, "secret": STANDARD.encode([byte; 32])}]})
+}
+
+async fn ruled(dir: tempfile::TempDir, said: Value) -> Cluster {
+    let path = rules(&dir, said);
+    Cluster::start_with(dir, |config| config.encryption = Some(path)).await
+}
+
+fn sealed_by(dir: &Path, prefix: &str) -> bool {
+    contains(&std::fs::read(dir.join("data").join(STORE_FILE)).unwrap(), prefix)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_encryption_configuration_are_rotated_by_the_order_of_its_providers() {
+    // With the keys of encryptSecrets first, which still open.
+    let cluster = sealed(tempfile::tempdir().unwrap()).await;
+    create(&cluster, "s").await;
+    let cbc = json!({"aescbc": keys("first", 1)});
+    let gcm = json!({"aesgcm": keys("second", 2)});
+    let secretbox = json!({"secretbox": keys("third", 3)});
+    let identity = json!({"identity": {}});
+    let mut dir = cluster.stop().await;
+    for (providers, prefix) in [
+        (json!([cbc, identity]), "k8s:enc:aescbc:v1:first:"),
+        (json!([gcm, cbc]), "k8s:enc:aesgcm:v1:second:"),
+        (json!([secretbox, gcm]), "k8s:enc:secretbox:v1:third:"),
+        // The one before may go as soon as nothing is sealed with it.
+        (json!([secretbox]), "k8s:enc:secretbox:v1:third:"),
+    ] {
+        let cluster = ruled(dir, json!([{"resources": ["secrets"], "providers": providers}])).await;
+        assert!(reads(&cluster, "s").await, "{prefix}");
+        dir = cluster.stop().await;
+        assert_eq!(leaks(dir.path()), [""; 0], "{prefix}");
+        assert!(sealed_by(dir.path(), prefix), "{prefix}");
+        for other in ["aescbc", "aesgcm", "secretbox"].iter().filter(|other| !prefix.contains(**other)) {
+            assert!(!sealed_by(dir.path(), &format!("k8s:enc:{other}:")), "{other} is left beside {prefix}");
+        }
+    }
+    // Back into the clear.
+    let cluster = ruled(dir, json!([{"resources": ["secrets"], "providers": [identity, secretbox]}])).await;
+    assert!(reads(&cluster, "s").await);
+    let cluster = Cluster::start_in(cluster.stop().await).await;
+    assert!(reads(&cluster, "s").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encryption_configuration_seals_what_it_names_and_nothing_else() {
+    let said = json!([
+        {"resources": ["configmaps", "*.example.com"], "providers": [{"secretbox": keys("k", 1)}]},
+    ]);
+    let cluster = ruled(tempfile::tempdir().unwrap(), said).await;
+    let map = |name: &str, text: &str| json!({"metadata": {"name": name}, "data": {"text": text}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    expect(cluster.call("POST", maps, map("m", "sealed words")), 201).await;
+    create(&cluster, "s").await;
+    let dir = cluster.stop().await;
+    let file = std::fs::read(dir.path().join("data").join(STORE_FILE)).unwrap();
+    assert!(!contains(&file, "sealed words") && contains(&file, PLAIN));
+
+    // Without its key nothing starts and nothing is changed.
+    let refused = async |path: Option<std::path::PathBuf>| {
+        let mut config = config(dir.path());
+        config.encryption = path;
+        ControlPlane::open(config).await.unwrap_err().to_string()
+    };
+    let other = rules(&dir, json!([{"resources": ["secrets"], "providers": [{"identity": {}}]}]));
+    let wrong = refused(Some(other)).await;
+    assert!(
+        wrong.contains("is encrypted with the key secretbox:k, which is not in ")
+            && wrong.contains("encryption.yaml"),
+        "{wrong}"
+    );
+    let unset = refused(None).await;
+    assert!(
+        unset.contains("secretbox:k, which is not in the file of modules.controlPlane.encryptionConfig"),
+        "{unset}"
+    );
+    let missing = refused(Some("/no/such/file".into())).await;
+    assert!(missing.contains("cannot read the encryption configuration /no/such/file"), "{missing}");
+    let said = json!([{"resources": ["configmaps"], "providers": [{"secretbox": keys("k", 1)}]}]);
+    let cluster = ruled(dir, said).await;
+    let read = cluster.call("GET", &format!("{maps}/m"), Value::Null).await.1;
+    assert_eq!(read["data"]["text"], "sealed words");
 }

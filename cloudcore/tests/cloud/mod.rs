@@ -65,6 +65,7 @@ impl Cloud {
                 .map(|crd| serde_json::to_value(crd).expect("json"))
                 .collect(),
             encrypt_secrets: false,
+            encryption: None,
             audit: None,
         });
         let plane = plane.await.expect("a control plane");

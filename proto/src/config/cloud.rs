@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Listener, Objection, Ping, Seconds, Toggle};
+use super::{ConfigFile, Listener, Objection, Ping, Seconds, Span, Toggle};
 
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -99,6 +99,11 @@ pub struct ControlPlane {
     /// Whether secrets are encrypted in the database, with the keys in `pki/secrets.key` below the data directory. The first key is made
     /// when there is none.
     pub encrypt_secrets: bool,
+    /// An `EncryptionConfiguration` of `apiserver.config.k8s.io/v1`, which says what is encrypted in the database and with which keys
+    /// (kube-apiserver's `--encryption-provider-config`); empty is none.
+    pub encryption_config: PathBuf,
+    /// How long a node may be silent before it counts as unreachable (kube-controller-manager's `--node-monitor-grace-period`).
+    pub node_monitor_grace_period: Span,
     /// Who asked the API for what.
     pub audit: Audit,
 }
@@ -335,6 +340,8 @@ impl Default for CloudModules {
                 port: 6443,
                 admin_kube_config: "/etc/kubeedge/admin.conf".into(),
                 encrypt_secrets: false,
+                encryption_config: PathBuf::new(),
+                node_monitor_grace_period: Span::seconds(40),
                 audit: Audit::default(),
             },
             cloud_hub: CloudHub::default(),
@@ -543,6 +550,22 @@ impl ConfigFile for CloudCore {
         }
         if !(unset(&audit.path) || audit.path.is_absolute()) {
             return no("modules.controlPlane.audit.path", "write the whole path, from / on");
+        }
+        let plane = &self.modules.control_plane;
+        if !(unset(&plane.encryption_config) || plane.encryption_config.is_absolute()) {
+            return no("modules.controlPlane.encryptionConfig", "write the whole path, from / on");
+        }
+        if !unset(&plane.encryption_config) && plane.encrypt_secrets {
+            return no(
+                "modules.controlPlane.encryptSecrets",
+                "encryptionConfig says already what is encrypted: set this to false; what it has encrypted stays readable",
+            );
+        }
+        if plane.node_monitor_grace_period < Span::seconds(20) {
+            return no(
+                "modules.controlPlane.nodeMonitorGracePeriod",
+                "a node renews its lease every 10 s, and one that is lost must not count: write 20s or more",
+            );
         }
         if audit.max_size_mb == 0 {
             return no("modules.controlPlane.audit.maxSizeMB", "a file must hold something: write 1 or more");

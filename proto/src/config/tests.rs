@@ -100,3 +100,18 @@ fn a_file_of_kubeedges_chart_is_taken_as_it_is() {
     assert_eq!(config.modules.cloud_hub.node_limit, 1000);
     assert!(config.modules.cloud_hub.authorization.modes[0].node.enable);
 }
+
+#[test]
+fn a_node_may_not_be_given_up_for_one_lost_heartbeat() {
+    let parse = |text: &str| CloudCore::parse(text, Path::new("c.yaml"));
+    let (config, warnings) = parse("modules: {controlPlane: {nodeMonitorGracePeriod: 1m30s}}").unwrap();
+    assert_eq!(
+        (config.modules.control_plane.node_monitor_grace_period, warnings),
+        (Span::seconds(90), vec![])
+    );
+    let refused = parse("modules: {controlPlane: {nodeMonitorGracePeriod: 10s}}").unwrap_err().to_string();
+    assert!(
+        refused.contains("modules.controlPlane.nodeMonitorGracePeriod") && refused.contains("20s or more"),
+        "{refused}"
+    );
+}

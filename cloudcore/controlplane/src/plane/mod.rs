@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apiserver::{Api, Parts, Service};
 use crate::audit::{AuditConfig, AuditError, AuditLog};
+use crate::encryption::{EncryptionError, Rules};
 use crate::housekeeping;
 use crate::pki::{Pki, PkiError, SecretKeys};
 use crate::registry::Registry;
@@ -45,6 +46,8 @@ pub struct Config {
     pub crds: Vec<Value>,
     /// Whether secrets are encrypted on disk.
     pub encrypt_secrets: bool,
+    /// An `EncryptionConfiguration`, which says it in kube-apiserver's way, and of any resource.
+    pub encryption: Option<PathBuf>,
     /// Where every request is written down; nowhere when there is none.
     pub audit: Option<AuditConfig>,
 }
@@ -69,6 +72,9 @@ pub enum OpenError {
     /// TLS.
     #[error("cannot set up TLS for the API: {0}")]
     Tls(String),
+    /// The encryption configuration.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -111,7 +117,7 @@ impl ControlPlane {
     /// # Errors
     /// When the state is in use, damaged or unreadable, or the port is taken; the text says what to do.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let Config { data_dir, address, port, names, crds, encrypt_secrets, audit } = config;
+        let Config { data_dir, address, port, names, crds, encrypt_secrets, encryption, audit } = config;
         let asked = SocketAddr::new(address, port);
         // The port first: two control planes on one machine should not get as far as the state.
         let taken = |source| OpenError::Listen { address: asked, source };
@@ -128,7 +134,11 @@ impl ControlPlane {
         let file = store::Config::new(data_dir.join(proto::backup::STORE_FILE));
         let pki = data_dir.join("pki");
         let keys = SecretKeys::load(&pki, encrypt_secrets)?;
-        let loaded = Loaded::load(file, Cipher::new(&keys.keys, encrypt_secrets, &keys.path)).await?;
+        let mut cipher = Cipher::new(&keys.keys, encrypt_secrets, &keys.path);
+        if let Some(path) = &encryption {
+            cipher = cipher.ruled(Rules::read(path)?, path);
+        }
+        let loaded = Loaded::load(file, cipher).await?;
         let pki = Arc::new(Pki::open(&pki)?);
         // A new key is on disk before the first secret needs it, and never in the place of one that is missed.
         keys.save()?;

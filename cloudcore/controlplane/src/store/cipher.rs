@@ -1,7 +1,8 @@
 //! Secrets at rest: sealed with AES-256-GCM, bound to their namespace and name.
 //!
 //! A sealed document is `0x01`, eight bytes that name the key, a random nonce of twelve bytes, the ciphertext and its tag. A plain one
-//! begins with `{`, so both may lie in one file; [`super::disk`] seals what was there before.
+//! begins with `{`, so both may lie in one file; [`super::disk`] seals what was there before. With an `EncryptionConfiguration`, its
+//! providers seal instead, and the keys here still open.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::ObjectId;
+use crate::encryption::{Provider, Rules, sealed_by};
 
 /// What is sealed.
 const COLLECTION: &str = "secrets";
@@ -27,6 +29,8 @@ pub struct Cipher {
     seals: bool,
     random: SystemRandom,
     file: PathBuf,
+    /// What seals instead, and where that stands.
+    rules: Option<(Rules, PathBuf)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +53,13 @@ pub(super) enum Unreadable {
 impl Cipher {
     /// Neither seals nor opens.
     pub fn off() -> Self {
-        Self { keys: Vec::new(), seals: false, random: SystemRandom::new(), file: PathBuf::new() }
+        Self {
+            keys: Vec::new(),
+            seals: false,
+            random: SystemRandom::new(),
+            file: PathBuf::new(),
+            rules: None,
+        }
     }
 
     /// `keys` open, and the first one seals if `seals`. `file` is where they came from, for error texts.
@@ -60,20 +70,37 @@ impl Cipher {
             Some(Key { id, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).ok()?) })
         };
         let keys = keys.iter().filter_map(load).collect();
-        Self { keys, seals, random: SystemRandom::new(), file: file.to_owned() }
+        Self { keys, seals, random: SystemRandom::new(), file: file.to_owned(), rules: None }
     }
 
-    /// Where the keys came from.
-    pub(super) fn file(&self) -> &Path {
-        &self.file
+    /// The same, but `rules`, which stand in `file`, say what is sealed.
+    pub(crate) fn ruled(self, rules: Rules, file: &Path) -> Self {
+        Self { rules: Some((rules, file.to_owned())), ..self }
+    }
+
+    /// Where a key should be that [`Unreadable::UnknownKey`] names.
+    pub(super) fn file_of(&self, key: &str) -> &Path {
+        match &self.rules {
+            _ if !key.contains(':') => &self.file,
+            Some((_, file)) => file,
+            None => Path::new("the file of modules.controlPlane.encryptionConfig, which is not set"),
+        }
     }
 
     fn key_for(&self, id: &ObjectId) -> Option<&Key> {
-        self.keys.first().filter(|_| self.seals && id.collection.as_str() == COLLECTION)
+        let seals = self.seals && self.rules.is_none() && id.collection.as_str() == COLLECTION;
+        self.keys.first().filter(|_| seals)
+    }
+
+    fn provider_for(&self, id: &ObjectId) -> Option<&Provider> {
+        self.rules.as_ref()?.0.writer(id.collection.as_str())
     }
 
     /// What is kept for a document.
     pub(super) fn seal<'a>(&self, id: &ObjectId, document: &'a [u8]) -> Result<Cow<'a, [u8]>, Unspecified> {
+        if let Some(provider) = self.provider_for(id) {
+            return provider.seal(&self.random, &bound_to(id), document).map(Cow::Owned);
+        }
         let Some(Key { id: key_id, key }) = self.key_for(id) else { return Ok(Cow::Borrowed(document)) };
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce)?;
@@ -82,30 +109,47 @@ impl Cipher {
         kept.extend_from_slice(key_id);
         kept.extend_from_slice(&nonce);
         let mut body = document.to_vec();
-        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound_to(id), &mut body)?;
+        let bound = Aad::from(bound_to(id));
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound, &mut body)?;
         kept.append(&mut body);
         Ok(Cow::Owned(kept))
     }
 
     /// The document of what is kept.
     pub(super) fn open(&self, id: &ObjectId, mut kept: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
+        if let Some(by) = sealed_by(&kept) {
+            return self.open_with_rules(id, &kept, by);
+        }
         let Some((key_id, nonce)) = header(&kept) else { return Ok(kept) };
         let known = self.keys.iter().find(|key| key.id == key_id);
         let Key { key, .. } = known.ok_or_else(|| Unreadable::UnknownKey(hex::encode(key_id)))?;
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let document = key.open_within(nonce, bound_to(id), &mut kept, HEADER..);
+        let document = key.open_within(nonce, Aad::from(bound_to(id)), &mut kept, HEADER..);
         Ok(document.map_err(|_| Unreadable::Damaged)?.to_vec())
+    }
+
+    fn open_with_rules(&self, id: &ObjectId, kept: &[u8], by: String) -> Result<Vec<u8>, Unreadable> {
+        let readers = self.rules.iter().flat_map(|(rules, _)| rules.readers());
+        let mut known = readers.filter(|provider| provider.has_sealed(kept)).peekable();
+        if known.peek().is_none() {
+            return Err(Unreadable::UnknownKey(by));
+        }
+        // Two rules may have keys of one name.
+        known.find_map(|provider| provider.open(&bound_to(id), kept)).ok_or(Unreadable::Damaged)
     }
 
     /// Whether [`Cipher::seal`] would keep the document in this form now.
     pub(super) fn is_current(&self, id: &ObjectId, kept: &[u8]) -> bool {
+        if sealed_by(kept).is_some() || self.provider_for(id).is_some() {
+            return self.provider_for(id).is_some_and(|provider| provider.has_sealed(kept));
+        }
         header(kept).map(|(key, _)| key) == self.key_for(id).map(|key| key.id)
     }
 }
 
 /// Whether what is kept is sealed.
 pub(super) fn is_sealed(kept: &[u8]) -> bool {
-    header(kept).is_some()
+    header(kept).is_some() || sealed_by(kept).is_some()
 }
 
 /// Key and nonce of a sealed document.
@@ -116,8 +160,8 @@ fn header(kept: &[u8]) -> Option<([u8; KEY_ID], [u8; NONCE_LEN])> {
 }
 
 /// A secret cannot be passed off as another.
-fn bound_to(id: &ObjectId) -> Aad<Vec<u8>> {
-    Aad::from(format!("{}\0{}\0{}", id.collection, id.key.namespace, id.key.name).into_bytes())
+fn bound_to(id: &ObjectId) -> Vec<u8> {
+    format!("{}\0{}\0{}", id.collection, id.key.namespace, id.key.name).into_bytes()
 }
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ pub fn config(dir: &std::path::Path) -> Config {
         names: Vec::new(),
         crds: Vec::new(),
         encrypt_secrets: false,
+        encryption: None,
         audit: None,
     }
 }

@@ -45,6 +45,7 @@ impl Cloud {
             names: vec![],
             crds,
             encrypt_secrets: false,
+            encryption: None,
             audit: None,
         };
         let opened = ControlPlane::open(config).await.unwrap();

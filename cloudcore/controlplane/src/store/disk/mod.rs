@@ -48,7 +48,7 @@ impl Disk {
         let mut connection = options(path).connect().await.map_err(fail)?;
         schema::prepare(&mut connection, path).await?;
         let wrong = |error: ReplayError| match error {
-            ReplayError::Sql(error) => explain_row(path, cipher.file(), &error),
+            ReplayError::Sql(error) => explain_row(path, &cipher, &error),
             ReplayError::Content(detail) => OpenError::Corrupt { path: path.to_owned(), detail },
         };
         snapshot::adopt(&mut connection, &cipher).await.map_err(wrong)?;
@@ -193,7 +193,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// [`explain`] for what cannot be decrypted.
-fn explain_row(path: &Path, keys: &Path, error: &sqlx::Error) -> OpenError {
+fn explain_row(path: &Path, cipher: &Cipher, error: &sqlx::Error) -> OpenError {
     let sealed = match error {
         sqlx::Error::Decode(source) => source.downcast_ref::<rows::Sealed>(),
         _ => None,
@@ -203,7 +203,7 @@ fn explain_row(path: &Path, keys: &Path, error: &sqlx::Error) -> OpenError {
             path: path.to_owned(),
             place: place.clone(),
             key: key.clone(),
-            keys: keys.to_owned(),
+            keys: cipher.file_of(key).to_owned(),
         },
         Some(damaged) => OpenError::Corrupt { path: path.to_owned(), detail: damaged.to_string() },
         None => explain(path, error),
