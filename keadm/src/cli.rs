@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    backup::BackupArgs, completion::CompletionArgs, export::ExportArgs, gettoken::GetTokenArgs,
-    init::InitArgs, join::JoinArgs, layout::Layout, problem::Failure, reset::ResetArgs, restore::RestoreArgs,
-    service::SuperviseArgs, version::VersionArgs,
+    backup::BackupArgs, completion::CompletionArgs, device::DeviceArgs, export::ExportArgs,
+    gettoken::GetTokenArgs, init::InitArgs, join::JoinArgs, layout::Layout, problem::Failure,
+    reset::ResetArgs, restore::RestoreArgs, service::SuperviseArgs, version::VersionArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -44,6 +44,7 @@ enum Command {
     Backup(BackupArgs),
     Restore(RestoreArgs),
     Export(ExportArgs),
+    Device(DeviceArgs),
     Version(VersionArgs),
     Completion(CompletionArgs),
     #[command(hide = true)]
@@ -61,6 +62,7 @@ impl Cli {
             Command::Backup(args) => Box::pin(args.run(&layout)).await,
             Command::Restore(args) => args.run(&layout).await,
             Command::Export(args) => Box::pin(args.run(&layout)).await,
+            Command::Device(args) => Box::pin(args.run(&layout)).await,
             Command::Version(args) => args.run(),
             Command::Completion(args) => {
                 args.run();

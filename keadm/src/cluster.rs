@@ -1,7 +1,7 @@
 //! The Kubernetes API that an administrator's kubeconfig leads to.
 //!
 //! Owns: choosing the kubeconfig, connecting, the Secrets and CRDs that keadm itself reads and writes there.
-//! May call: `kube`. Called by: `init`, `gettoken`, `reset`.
+//! May call: `kube`. Called by: `init`, `gettoken`, `reset`, `export`, `device`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Sets up clouds and edges: init, join, reset, gettoken, backup, restore, export, version.
+//! Sets up clouds and edges: init, join, reset, gettoken, backup, restore, export, device, version.
 //!
 //! Owns: the command line, the checks before anything is changed, the files and services of an installation.
 //! May call: `proto` for configuration, certificates and CRDs; the Kubernetes API; the container runtime; the
@@ -12,6 +12,7 @@ mod cloud;
 mod cluster;
 mod completion;
 mod cri;
+mod device;
 mod docker;
 mod document;
 mod export;
