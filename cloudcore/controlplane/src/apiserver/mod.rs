@@ -22,6 +22,7 @@ mod serve;
 mod show;
 mod snapshot;
 mod subresources;
+mod told;
 mod trail;
 mod verbs;
 mod write;

@@ -106,6 +106,25 @@ pub(super) fn row(call: &Call, object: &Value, with_columns: bool) -> Value {
     table::render(&call.target.resource, [object], metadata, include(call), with_columns, Timestamp::now())
 }
 
+/// An answer with all of a few objects.
+pub(super) fn all(call: &Call, objects: &[Value], revision: u64) -> Response {
+    let resource = &call.target.resource;
+    let metadata = json!({"resourceVersion": revision.to_string()});
+    let list = match call.accept.representation {
+        Representation::Table => {
+            table::render(resource, objects, metadata, include(call), true, Timestamp::now())
+        }
+        Representation::Metadata => {
+            let items: Vec<Value> = objects.iter().map(partial_metadata).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        Representation::Object | Representation::Discovery(_) => json!({
+            "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": objects,
+        }),
+    };
+    json_value(StatusCode::OK, &list, call.accept)
+}
+
 /// An answer with one object.
 pub(super) fn one(call: &Call, code: StatusCode, shown: Shown) -> Response {
     let resource = &call.target.resource;

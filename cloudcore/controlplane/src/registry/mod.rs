@@ -23,6 +23,7 @@ mod rbac;
 mod resource;
 mod reviews;
 mod storage;
+mod told;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -68,8 +69,9 @@ const BODIES: &[RootSchema] = &[
 
 /// All built-in kinds: core first, then the groups in the order in which clients should prefer them.
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
-    let families: [&'static [Descriptor]; 18] = [
+    let families: [&'static [Descriptor]; 19] = [
         core::KINDS,
+        told::APIS,
         apps::KINDS,
         core::EVENTS,
         reviews::AUTHENTICATION,

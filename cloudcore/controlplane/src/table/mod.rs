@@ -18,12 +18,14 @@ mod pod;
 mod policy;
 mod storage;
 mod stored;
+mod told;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::admission::{ADMISSION_BINDING, ADMISSION_POLICY, WEBHOOKS};
 pub use self::age::human_duration;
+pub(crate) use self::told::{API_SERVICE, COMPONENT_STATUS};
 pub(crate) use apps::{CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET, STATEFUL_SET};
 pub(crate) use batch::{CRON_JOB, JOB};
 pub(crate) use core::{

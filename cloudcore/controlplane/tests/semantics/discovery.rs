@@ -53,3 +53,36 @@ async fn both_forms_of_discovery_name_a_new_kind_and_unchanged_ones_cost_nothing
     let cluster = cluster.restart().await;
     expect(cluster.call("GET", "/apis/example.com/v1/things/one", Value::Null), 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_and_not_stored_is_listed_like_the_rest() {
+    let cluster = Cluster::start().await;
+    let services = cluster.must(&["get", "apiservices"]).await;
+    let lines: Vec<Vec<&str>> = services.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["NAME", "SERVICE", "AVAILABLE", "AGE"]);
+    assert_eq!(lines[1][..3], ["v1.", "Local", "True"]);
+    assert!(
+        lines.iter().any(|line| line[0] == "v1.apps") && lines.iter().any(|line| line[0] == "v2.autoscaling")
+    );
+    let one = cluster.json(&["get", "apiservice", "v1.apps"]).await;
+    assert_eq!(
+        one["spec"],
+        json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17800, "versionPriority": 1})
+    );
+    let selected = ["get", "apiservices", "--field-selector=metadata.name=v1.batch", "-o", "name"];
+    assert_eq!(cluster.must(&selected).await, "apiservice.apiregistration.k8s.io/v1.batch\n");
+    assert!(!cluster.kubectl(&["get", "apiservice", "v1.nope"]).await.ok);
+    assert!(!cluster.kubectl(&["delete", "apiservice", "v1.apps"]).await.ok);
+    let said = cluster.kubectl(&["get", "componentstatuses"]).await;
+    assert!(said.err.contains("Warning: v1 ComponentStatus is deprecated in v1.19+"), "{said:?}");
+    let lines: Vec<Vec<&str>> = said.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["NAME", "STATUS", "MESSAGE", "ERROR"]);
+    assert_eq!(
+        lines[1..],
+        [
+            ["controller-manager", "Healthy", "ok"],
+            ["etcd-0", "Healthy", "ok"],
+            ["scheduler", "Healthy", "ok"]
+        ]
+    );
+}

@@ -20,6 +20,7 @@ use super::descriptor::Descriptor;
 /// The kinds of the core group, by name.
 pub(super) const KINDS: &[Descriptor] = &[
     Descriptor::review::<Binding>(),
+    super::told::COMPONENT_STATUS,
     config::CONFIG_MAP,
     endpoints::ENDPOINTS,
     event::CORE_EVENT,
