@@ -97,6 +97,31 @@ async fn a_modbus_boiler_is_read_and_set_through_kills_of_everything() -> Result
 }
 
 #[tokio::test]
+async fn a_boiler_on_a_serial_line_is_read_and_set_and_comes_back_after_it_was_unplugged() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    let line = stack.dir().join("ttyBoiler");
+    let line = line.to_string_lossy();
+    let mut boiler = python(&stack, "boiler", &[&line])?;
+    let mut mapper = mapper(&stack, "modbus-mapper")?;
+    let serial = format!("{{serialPort: {line}, baudRate: 19200, slaveID: 1}}");
+    let manifest = BOILER.replace("{ip: 127.0.0.1, port: 502, slaveID: 1}", &serial);
+    ensure!(manifest.contains(&serial), "the sample has changed");
+    stack.apply(&manifest)?;
+    shows(&stack, "boiler-1", "setpoint", "65").await?;
+    shows(&stack, "boiler-1", "temperature", "65").await?;
+    state_is(&stack, "boiler-1", "ok").await?;
+    boiler.kill();
+    state_is(&stack, "boiler-1", "offline").await?;
+    boiler.restart()?;
+    state_is(&stack, "boiler-1", "ok").await?;
+    stack.apply(&manifest.replace(r#"value: "65""#, r#"value: "55""#))?;
+    shows(&stack, "boiler-1", "temperature", "55").await?;
+    ensure!(mapper.exited().is_none(), "{}", mapper.tail());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_device_that_makes_no_sense_is_said_and_the_others_are_served() -> Result<()> {
     let mut stack = Stack::start(StackOptions::default()).await?;
     stack.join(&EdgeOptions::default()).await?;
