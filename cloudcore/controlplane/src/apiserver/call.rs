@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::auth::Identity;
 use super::http::{Accept, Query};
+use super::limits::Turn;
 use crate::registry::Resource;
 use crate::status::Status;
 use crate::store::{Collection, ObjectId};
@@ -22,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) who: Option<Arc<Identity>>,
     /// What admission has to say about it.
     pub(crate) notes: Notes,
+    /// The turn in which it is touched.
+    pub(crate) turn: Turn,
 }
 
 /// What admission tells the caller and the audit log beside its verdict. Clones share it.
@@ -73,6 +76,7 @@ impl Target {
             name: name.to_owned(),
             who: None,
             notes: Notes::default(),
+            turn: Turn::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How much the API takes on at once. In-process callers wait in the same line as everyone else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,7 +35,37 @@ pub(super) struct Limits {
 pub(super) struct Place {
     _all: OwnedSemaphorePermit,
     _own: Share<String>,
-    _turn: Option<OwnedSemaphorePermit>,
+    pub(super) turn: Turn,
+}
+
+/// The turn of a request, which it can give back while it waits for somebody else. Clones share it; one by default is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn(Option<Arc<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    requests: Arc<Semaphore>,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+// === impl Turn ===
+
+impl Turn {
+    fn new(requests: &Arc<Semaphore>, permit: OwnedSemaphorePermit) -> Self {
+        Self(Some(Arc::new(Held { requests: Arc::clone(requests), permit: Mutex::new(Some(permit)) })))
+    }
+
+    /// Waits for `other` without keeping others from their turns; goes on when it is its turn again. The request keeps its place
+    /// in the line, so there are no more of them for it.
+    pub(super) async fn without<T>(&self, other: impl Future<Output = T>) -> T {
+        let Some(held) = &self.0 else { return other.await };
+        drop(held.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let done = other.await;
+        // Turns end only with the server, and then nobody waits for this one.
+        let again = Arc::clone(&held.requests).acquire_owned().await.ok();
+        *held.permit.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        done
+    }
 }
 
 impl Default for Limits {
@@ -62,7 +92,7 @@ fn overload() -> Status {
 fn place(all: &Arc<Semaphore>, own: &Shares<String>, user: &str) -> Result<Place, Status> {
     let own = own.take(&user.to_owned()).ok_or_else(overload)?;
     let all = Arc::clone(all).try_acquire_owned().map_err(|_| overload())?;
-    Ok(Place { _all: all, _own: own, _turn: None })
+    Ok(Place { _all: all, _own: own, turn: Turn::default() })
 }
 
 impl Limits {
@@ -71,7 +101,7 @@ impl Limits {
         let place = place(&self.line, &self.line_of_one, user)?;
         let turn = Arc::clone(&self.requests).acquire_owned();
         let turn = tokio::time::timeout(PATIENCE, turn).await.ok().and_then(Result::ok);
-        Ok(Place { _turn: Some(turn.ok_or_else(overload)?), ..place })
+        Ok(Place { turn: Turn::new(&self.requests, turn.ok_or_else(overload)?), ..place })
     }
 
     /// A place for a watch of `user`; hold it while watching.
@@ -99,6 +129,25 @@ mod tests {
         assert!(limits.watch("modest").is_ok());
         drop(places);
         assert!(limits.watch("greedy").is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_somebody_else_gives_its_turn_to_others_and_gets_it_back() {
+        let limits = Limits::default();
+        let mut working = Vec::new();
+        for _ in 0..REQUESTS {
+            working.push(limits.request("webhook's victim").await.ok().unwrap());
+        }
+        assert!(limits.request("modest").await.is_err());
+        let (answer, answered) = tokio::sync::oneshot::channel::<()>();
+        let mut waiting = Box::pin(working[0].turn.without(answered));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let modest = limits.request("modest").await.ok().unwrap();
+        answer.send(()).unwrap();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(modest);
+        waiting.await.unwrap();
+        assert!(limits.request("modest").await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -108,13 +108,14 @@ async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> R
     let who = Arc::new(who);
     let target =
         Target::new(resource, &place.namespace, place.name.as_deref().unwrap_or_default()).asked_by(&who);
-    let call = Call { target, query, accept, headers: parts.headers, who };
+    let mut call = Call { target, query, accept, headers: parts.headers, who };
     let deprecated: Vec<String> =
         call.target.resource.deprecation().map(ToOwned::to_owned).into_iter().collect();
     if verb == "watch" {
         return verbs::watch(&api, call).await.map(|response| with_warnings(response, &deprecated));
     }
-    let turn = api.limits.request(&call.who.user).await?;
+    let place_in_line = api.limits.request(&call.who.user).await?;
+    call.target.turn = place_in_line.turn.clone();
     let body = trail.body(body).await?;
     let work = async {
         if let Some(subresource) = &place.subresource {
@@ -131,7 +132,7 @@ async fn handle(api: Arc<Api>, parts: Parts, body: Body, trail: &mut Trail) -> R
         }
     };
     let done = tokio::time::timeout(limits::DEADLINE, work).await;
-    drop(turn);
+    drop(place_in_line);
     trail.noted(call.target.notes.take());
     done.unwrap_or_else(|_| {
         Err(Status::new(Reason::Timeout, "the server could not finish the request in time"))

@@ -158,3 +158,25 @@ async fn registrations_are_never_sent_to_webhooks_so_that_none_locks_everybody_o
     cluster.must(&["delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "--all"]).await;
     tokio::time::timeout(Duration::from_secs(10), create(&cluster, &map("m", ""))).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_served_while_many_wait_for_a_slow_webhook() {
+    let (cluster, hook) = (Cluster::start().await, Hook::start().await);
+    let mut slow = hook.webhook("slow.hooks.io", "/slow");
+    slow["timeoutSeconds"] = json!(4);
+    register(&cluster, "Validating", "slow", &[slow.clone()]).await;
+    register(&cluster, "Mutating", "slow", &[slow]).await;
+    // More than there are turns.
+    let many = futures::future::join_all((0..300).map(|_| post(&cluster, 500)));
+    let other = async {
+        while hook.asked("/slow").len() < 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let begun = tokio::time::Instant::now();
+        expect(cluster.call("GET", "/api/v1/namespaces/default", Value::Null), 200).await;
+        begun.elapsed()
+    };
+    let (messages, took) = tokio::join!(many, other);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(messages.iter().all(|message| message.ends_with("context deadline exceeded")));
+}

@@ -1,7 +1,8 @@
 //! Who else is asked about a write: the webhooks and policies of `admissionregistration.k8s.io`.
 //!
 //! [`Api::mutate`] lets mutating webhooks change an object before the server's own rules see it for the last time, [`Api::judge`]
-//! lets policies and validating webhooks refuse what would be stored. Both wait for others, so who calls them holds no lock. What the server
+//! lets policies and validating webhooks refuse what would be stored. Both wait for others, so who calls them holds no lock, and
+//! gives its turn away meanwhile. What the server
 //! writes for itself, and the registrations themselves, are nobody else's business.
 //!
 //! May call: `store` (to read), `registry`, `patch`, the network. Called by: `objects`, and by subresources with bodies of their own.

@@ -58,7 +58,8 @@ impl Api {
         place: &str,
     ) -> Result<Option<Value>, Status> {
         let notes = &question.target.notes;
-        let told = match hook.ask(self, question, asked, object, true).await {
+        let answer = question.target.turn.without(hook.ask(self, question, asked, object, true)).await;
+        let told = match answer {
             Ok(reply) => patched(question, hook, asked, object, &reply),
             Err(trouble) => Err(trouble),
         };

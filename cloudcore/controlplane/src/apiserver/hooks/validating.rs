@@ -33,10 +33,14 @@ impl Api {
                 concerned.push((concerned.len(), hook, asked));
             }
         }
+        if concerned.is_empty() {
+            return Ok(());
+        }
         let asked = concerned
             .into_iter()
             .map(|(index, hook, asked)| self.refusal(question, object, index, hook, asked));
-        let refusals: Vec<Option<Status>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+        let answers = stream::iter(asked).buffered(AT_ONCE).collect();
+        let refusals: Vec<Option<Status>> = question.target.turn.without(answers).await;
         refusals.into_iter().flatten().next().map_or(Ok(()), Err)
     }
 
