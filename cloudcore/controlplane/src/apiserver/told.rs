@@ -7,7 +7,7 @@ use crate::discovery;
 use crate::registry::Resource;
 use crate::schema::Json;
 use crate::selector::{Index, Selector};
-use crate::store::Collection;
+use crate::store::{Collection, ObjectId};
 
 /// Where groups stand in the order of preference (Kubernetes v1.36 `pkg/controlplane/apiserver/aggregator.go`).
 const PRIORITIES: &[(&str, i64)] = &[
@@ -63,20 +63,30 @@ fn services(api: &Api) -> Vec<Value> {
     let snapshot = api.registry.snapshot();
     let mut served = discovery::groups(&snapshot);
     served.push(("", vec!["v1"]));
+    let since = made(api);
     let mut services: Vec<Value> = served
         .iter()
         // This group is the one that tells; Kubernetes does not list it either.
         .filter(|(group, _)| *group != "apiregistration.k8s.io")
         .flat_map(|(group, versions)| {
             let best = versions.len();
-            versions.iter().enumerate().map(move |(at, version)| service(group, version, best - at))
+            let since = &since;
+            versions.iter().enumerate().map(move |(at, version)| service(group, version, best - at, since))
         })
         .collect();
     services.sort_by(|one, other| one.text("/metadata/name").cmp(other.text("/metadata/name")));
     services
 }
 
-fn service(group: &str, version: &str, rank: usize) -> Value {
+/// When the cluster was made: of what is told, nothing is older, and most is not younger.
+fn made(api: &Api) -> String {
+    let oldest = api.store.get(&ObjectId::new(&Collection::new("", "namespaces"), "", "kube-system"));
+    oldest
+        .map(|namespace| namespace.value().text("/metadata/creationTimestamp").to_owned())
+        .unwrap_or_default()
+}
+
+fn service(group: &str, version: &str, rank: usize, since: &str) -> Value {
     let known = PRIORITIES.iter().find(|(name, _)| *name == group);
     let managed = if known.is_some() { "onstart" } else { "true" };
     let mut spec = json!({
@@ -89,12 +99,12 @@ fn service(group: &str, version: &str, rank: usize) -> Value {
     json!({
         "kind": "APIService", "apiVersion": "apiregistration.k8s.io/v1",
         "metadata": {
-            "name": format!("{version}.{group}"),
+            "name": format!("{version}.{group}"), "creationTimestamp": since,
             "labels": {"kube-aggregator.kubernetes.io/automanaged": managed},
         },
         "spec": spec,
         "status": {"conditions": [{
-            "type": "Available", "status": "True", "reason": "Local",
+            "type": "Available", "status": "True", "reason": "Local", "lastTransitionTime": since,
             "message": "Local APIServices are always available",
         }]},
     })
