@@ -304,6 +304,13 @@ async fn a_policy_that_makes_no_sense_is_refused_when_it_is_written() {
     )
     .await;
     refused(json!({"validations": [{"expression": "params.x"}]}), "undeclared reference to 'params'").await;
+    // A variable knows those before it.
+    let variables = json!([{"name": "a", "expression": "variables.b"}, {"name": "b", "expression": "1"}]);
+    refused(
+        json!({"variables": variables}),
+        "spec.variables[0].expression: Invalid value: \"variables.b\": compilation failed: undefined field 'b'",
+    )
+    .await;
     refused(json!({"matchConstraints": {}}), "spec.matchConstraints.resourceRules: Required value").await;
     refused(json!({"failurePolicy": "Maybe"}), "spec.failurePolicy: Unsupported value: \"Maybe\"").await;
     let body = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Warn"]}});

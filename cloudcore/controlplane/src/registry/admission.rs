@@ -165,14 +165,17 @@ fn conditions(object: &Value, known: &[&'static str], path: &Path<'_>, errors: &
         if given[..at].iter().any(|other| other.text("/name") == name) {
             errors.duplicate(&here.field("name"), name);
         }
-        expression(one.text("/expression"), known, &here.field("expression"), errors);
+        expression(one.text("/expression"), (known, &[]), &here.field("expression"), errors);
     }
 }
 
-fn expression(source: &str, known: &[&'static str], path: &Path<'_>, errors: &mut Errors) {
+/// What an expression may speak of: documents, and what those before it defined.
+type Known<'k> = (&'k [&'static str], &'k [&'k str]);
+
+fn expression(source: &str, (known, defined): Known<'_>, path: &Path<'_>, errors: &mut Errors) {
     if source.trim().is_empty() {
         errors.required(path, "");
-    } else if let Err(wrong) = Condition::compile(source, known) {
+    } else if let Some(wrong) = Condition::wrong(source, known, defined) {
         errors.invalid(path, source, &format!("compilation failed: {wrong}"));
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn validate(policy: &Value, errors: &mut Errors) {
     let before: Vec<&'static str> = known.iter().copied().filter(|name| *name != "variables").collect();
     conditions(spec, &before, &path, errors);
     let list = path.field("variables");
+    let mut defined = Vec::new();
     for (at, variable) in spec.list("/variables").iter().enumerate() {
         let (here, name) = (list.index(at), variable.text("/name"));
         if !is_identifier(name) {
@@ -71,7 +72,8 @@ pub(super) fn validate(policy: &Value, errors: &mut Errors) {
         if spec.list("/variables")[..at].iter().any(|other| other.text("/name") == name) {
             errors.duplicate(&here.field("name"), name);
         }
-        expression(variable.text("/expression"), &known, &here.field("expression"), errors);
+        expression(variable.text("/expression"), (&known, &defined), &here.field("expression"), errors);
+        defined.push(name);
     }
     let (validations, notes) = (spec.list("/validations"), spec.list("/auditAnnotations"));
     if validations.is_empty() && notes.is_empty() {
@@ -81,7 +83,7 @@ pub(super) fn validate(policy: &Value, errors: &mut Errors) {
     let list = path.field("validations");
     for (at, one) in validations.iter().enumerate() {
         let here = list.index(at);
-        expression(one.text("/expression"), &known, &here.field("expression"), errors);
+        expression(one.text("/expression"), (&known, &defined), &here.field("expression"), errors);
         if one.text("/message").contains(['\n', '\r']) {
             let detail = "message must not contain line breaks";
             errors.invalid(&here.field("message"), one.text("/message"), detail);
@@ -93,7 +95,8 @@ pub(super) fn validate(policy: &Value, errors: &mut Errors) {
             );
         }
         if one.has("/messageExpression") {
-            expression(one.text("/messageExpression"), &known, &here.field("messageExpression"), errors);
+            let (made, here) = (one.text("/messageExpression"), here.field("messageExpression"));
+            expression(made, (&known, &defined), &here, errors);
         }
         one_of(one, "reason", REASONS, &here, errors);
     }
@@ -106,7 +109,8 @@ pub(super) fn validate(policy: &Value, errors: &mut Errors) {
         if notes[..at].iter().any(|other| other.text("/key") == key) {
             errors.duplicate(&here.field("key"), key);
         }
-        expression(one.text("/valueExpression"), &known, &here.field("valueExpression"), errors);
+        let (value, here) = (one.text("/valueExpression"), here.field("valueExpression"));
+        expression(value, (&known, &defined), &here, errors);
     }
 }
 

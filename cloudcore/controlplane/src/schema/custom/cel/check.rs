@@ -4,6 +4,7 @@ use cel::common::ast::{Expr, IdedExpr};
 use serde_json::Value;
 
 use super::super::Schema;
+use super::expression::VARIABLES;
 use super::library;
 use super::rule::{self, Expression};
 use super::value::escape;
@@ -74,7 +75,8 @@ pub(in crate::schema::custom) fn check(
 fn compiles(schema: &Schema, is_resource: bool, source: &str, path: &Path<'_>, errors: &mut Errors) {
     let wrong = match rule::compile(source) {
         Ok(Expression(program)) => {
-            let mut names = Names { schema, is_resource, variables: vec!["self", "oldSelf"], wrong: None };
+            let variables = vec!["self", "oldSelf"];
+            let mut names = Names { schema, is_resource, variables, defined: None, wrong: None };
             names.walk(program.expression());
             names.wrong
         }
@@ -85,10 +87,15 @@ fn compiles(schema: &Schema, is_resource: bool, source: &str, path: &Path<'_>, e
     }
 }
 
-/// What is wrong with an expression about these variables, of whose shape nothing is known.
-pub(super) fn names(Expression(program): &Expression, variables: &[&'static str]) -> Option<String> {
-    let schema = Schema::anything();
-    let mut names = Names { schema: &schema, is_resource: false, variables: variables.to_vec(), wrong: None };
+/// What is wrong with an expression about these variables, of whose shape nothing is known; but perhaps the fields of
+/// `variables`.
+pub(super) fn names(
+    Expression(program): &Expression,
+    variables: &[&'static str],
+    defined: Option<&[&str]>,
+) -> Option<String> {
+    let (schema, variables) = (Schema::anything(), variables.to_vec());
+    let mut names = Names { schema: &schema, is_resource: false, variables, defined, wrong: None };
     names.walk(program.expression());
     names.wrong
 }
@@ -119,6 +126,8 @@ struct Names<'s, 'e> {
     schema: &'s Schema,
     is_resource: bool,
     variables: Vec<&'e str>,
+    /// What expressions before this one defined, where that is known.
+    defined: Option<&'s [&'s str]>,
     wrong: Option<String>,
 }
 
@@ -129,6 +138,11 @@ impl<'s, 'e> Names<'s, 'e> {
                 self.complain(format!("undeclared reference to '{name}' (in container '')"));
             }
             Expr::Select(select) => {
+                if matches!(&select.operand.expr, Expr::Ident(name) if name == VARIABLES)
+                    && self.defined.is_some_and(|defined| !defined.contains(&select.field.as_str()))
+                {
+                    self.complain(format!("undefined field '{}'", select.field));
+                }
                 if let Some((schema, is_resource)) = self.schema_of(&select.operand)
                     && !has_field(schema, is_resource, &select.field)
                 {

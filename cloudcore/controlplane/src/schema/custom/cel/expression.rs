@@ -13,7 +13,7 @@ use super::value::dynamic;
 use super::{check, library};
 
 /// Values that expressions define for those after them.
-const VARIABLES: &str = "variables";
+pub(super) const VARIABLES: &str = "variables";
 
 const EXHAUSTED: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
@@ -53,9 +53,17 @@ impl Condition {
     /// When it is no expression, or speaks of what is not among `variables`; in Kubernetes' words.
     pub(crate) fn compile(source: &str, variables: &[&'static str]) -> Result<Self, String> {
         let expression = compile(source)?;
-        match check::names(&expression, variables) {
+        match check::names(&expression, variables, None) {
             Some(wrong) => Err(wrong),
             None => Ok(Self { expression }),
+        }
+    }
+
+    /// What is wrong with an expression after others that defined these `variables.NAME`.
+    pub(crate) fn wrong(source: &str, variables: &[&'static str], defined: &[&str]) -> Option<String> {
+        match compile(source) {
+            Ok(expression) => check::names(&expression, variables, Some(defined)),
+            Err(wrong) => Some(wrong),
         }
     }
 }
