@@ -6,7 +6,7 @@
 
 pub mod engine;
 mod handle;
-pub(crate) mod objects;
+mod objects;
 mod store;
 mod worker;
 

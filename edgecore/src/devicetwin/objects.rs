@@ -4,52 +4,41 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use proto::devices::{AccessMode, Device, DeviceModel, PropertyType};
-use serde::de::DeserializeOwned;
-use tracing::warn;
+use proto::resource::{ObjectKey, ResourceKind};
 
 use super::engine::{Desired, DeviceId, Model, Objects, Rule};
-use crate::metamanager::StoredObject;
+use crate::metamanager;
 
-/// What the objects of this node say. An object that cannot be read is skipped and said in the log; the others count.
-pub(super) fn read(devices: &[StoredObject], models: &[StoredObject], node: &str) -> Objects {
-    let models: HashMap<(Option<&str>, &str), Arc<Model>> = models
-        .iter()
-        .filter_map(|stored| {
-            let model: DeviceModel = parse(stored)?;
-            Some(((stored.key.namespace.as_deref(), stored.key.name.as_str()), Arc::new(rules(&model))))
-        })
-        .collect();
-    let read = |stored: &StoredObject| {
-        let device: Device = parse(stored)?;
+/// What the objects of this node say.
+pub(super) async fn read(
+    store: &metamanager::Handle,
+    node: &str,
+) -> Result<Objects, metamanager::StoreError> {
+    let model = |key: &ObjectKey, _: &str, model: DeviceModel| Some((name(key), Arc::new(rules(&model))));
+    let models = store.read_each(&ResourceKind::DeviceModel, model).await?;
+    let models: HashMap<(Option<String>, String), Arc<Model>> = models.into_iter().collect();
+    let device = |key: &ObjectKey, uid: &str, device: Device| {
         if device.spec.node_name.as_deref().is_some_and(|name| !name.is_empty() && name != node) {
             return None;
         }
-        let namespace = stored.key.namespace.as_deref();
-        let id = DeviceId::new(namespace.unwrap_or("default"), &stored.key.name).ok()?;
+        let id = DeviceId::new(key.namespace.as_deref().unwrap_or("default"), &key.name).ok()?;
         let model = device.spec.device_model_ref.as_ref();
-        let model = model.and_then(|reference| models.get(&(namespace, reference.name.as_str())));
+        let model = model.and_then(|reference| models.get(&(key.namespace.clone(), reference.name.clone())));
         let description = device.metadata.labels.as_ref().and_then(|labels| labels.get("description"));
         let desired = Desired {
-            uid: stored.uid.clone(),
+            uid: uid.to_owned(),
             description: description.cloned(),
             model: model.cloned().unwrap_or_default(),
             values: values(&device),
         };
         Some((id, desired))
     };
-    Objects(devices.iter().filter_map(read).collect())
+    let devices = store.read_each(&ResourceKind::Device, device).await?;
+    Ok(Objects(devices.into_iter().collect()))
 }
 
-/// The object, or a word in the log about why it cannot be read.
-pub(crate) fn parse<T: DeserializeOwned>(stored: &StoredObject) -> Option<T> {
-    // Owned: the object's tree is what serde reads from.
-    match serde_json::from_value(stored.object.clone()) {
-        Ok(object) => Some(object),
-        Err(error) => {
-            warn!(object = ?stored.key, "skipped, it cannot be read: {error}");
-            None
-        }
-    }
+fn name(key: &ObjectKey) -> (Option<String>, String) {
+    (key.namespace.clone(), key.name.clone())
 }
 
 fn rules(model: &DeviceModel) -> Model {

@@ -216,9 +216,7 @@ impl Worker {
 
     async fn read_objects(&self) -> Result<Option<Objects>, metamanager::StoreError> {
         let Some(objects) = &self.objects else { return Ok(None) };
-        let devices = objects.list(&ResourceKind::Device).await?;
-        let models = objects.list(&ResourceKind::DeviceModel).await?;
-        Ok(Some(objects::read(&devices, &models, &self.node)))
+        objects::read(objects, &self.node).await.map(Some)
     }
 
     async fn purge(&mut self) {

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::push;
-use crate::devicetwin::objects::parse;
 use crate::metamanager;
 
 /// Where the objects come from.
@@ -38,13 +37,9 @@ pub(super) struct Shelf {
 impl Source {
     /// Reads all objects anew: they are not kept in memory for mappers that may never come.
     pub(super) async fn read(&self) -> Result<Catalog, metamanager::StoreError> {
-        let models = self.objects.list(&ResourceKind::DeviceModel).await?;
-        let devices = self.objects.list(&ResourceKind::Device).await?;
-        Ok(Catalog::new(
-            devices.iter().filter_map(parse).collect(),
-            models.iter().filter_map(parse).collect(),
-            &self.node,
-        ))
+        let models = self.objects.read_each(&ResourceKind::DeviceModel, |_, _, model| Some(model)).await?;
+        let devices = self.objects.read_each(&ResourceKind::Device, |_, _, device| Some(device)).await?;
+        Ok(Catalog::new(devices, models, &self.node))
     }
 }
 

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::{Event, PodStatus};
 use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::{ObjectKey, ResourceKind};
 use proto::session::{Held, Outcome};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
 use crate::edgehub;
 
@@ -52,6 +54,24 @@ impl Handle {
     /// All objects of a kind, ordered by key.
     pub async fn list(&self, kind: &ResourceKind) -> Result<Vec<StoredObject>, StoreError> {
         sql::objects(&self.shared.pool(), kind).await?.into_iter().map(stored).collect()
+    }
+
+    /// What `read` makes of each object of the kind, given its key and uid. An object that is not a `T` is skipped and said in
+    /// the log; the others count. Of thousands of objects, only one is in memory whole at a time.
+    pub async fn read_each<T: DeserializeOwned, R>(
+        &self,
+        kind: &ResourceKind,
+        mut read: impl FnMut(&ObjectKey, &str, T) -> Option<R>,
+    ) -> Result<Vec<R>, StoreError> {
+        let rows = sql::objects(&self.shared.pool(), kind).await?;
+        let read = |row: ObjectRow| match serde_json::from_str(&row.json) {
+            Ok(object) => read(&row.key, &row.uid, object),
+            Err(error) => {
+                warn!(object = ?row.key, "skipped, it cannot be read: {error}");
+                None
+            }
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     /// Changes after objects of the kind were written or removed; the reader lists again.
