@@ -123,6 +123,7 @@ async fn what_makes_no_sense_is_refused_on_the_devices_own_topic_with_the_reason
         (with(json!({"t": {"actual": {"value": 23}}})), ""),
         // KubeEdge's edge dies of this.
         (with(json!({"t": {"actual": {}}})), ""),
+        (with(json!({"s": {"actual": {"value": "hello, world"}, "metadata": {"type": "string"}}})), ""),
         (json!("x"), ""),
     ] {
         let heard = sensor.updates(payload.clone()).await;
@@ -172,6 +173,12 @@ async fn twins_are_listed_and_deleted_states_and_members_are_answered() {
     assert_eq!(heard[0].1["device"]["state"], "Online");
     assert!(heard[0].1["device"]["lastOnlineTime"].as_str().is_some_and(|time| !time.is_empty()));
 
+    // A state that is none is no word at all.
+    let heard = sensor.says(&format!("{DEVICE}/state/update"), json!({"state": "disconnected"})).await;
+    assert!(
+        heard.iter().all(|(end, _)| end != "state/update/result") || heard[0].1["code"] == 400,
+        "{heard:?}"
+    );
     let heard = sensor.says("$hw/events/node/whatever/membership/get", json!({"event_id": "m"})).await;
     assert_eq!(heard[0].0, format!("$hw/events/node/{NODE}/membership/get/result"));
     assert_eq!(heard[0].1["devices"][0]["id"], "default/sensor1");

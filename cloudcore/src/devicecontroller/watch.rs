@@ -87,9 +87,10 @@ impl DeviceController {
     fn applied(&self, kind: &ResourceKind, object: &DynamicObject) -> Vec<Effect> {
         let known = if *kind == ResourceKind::Device { Kind::device() } else { Kind::device_model() };
         let spec = object.data.get("spec").cloned().unwrap_or_default();
-        if *kind == ResourceKind::Device && object.data.pointer("/status/health").is_none() {
+        if *kind == ResourceKind::Device {
             let (namespace, name) = place(object);
-            self.health.wiped(&DeviceId { namespace, name });
+            let uid = object.metadata.uid.as_deref().unwrap_or_default();
+            self.health.shows(&DeviceId { namespace, name }, uid, object.data.get("status"));
         }
         match known.object(json(object)) {
             Ok(object) if *kind == ResourceKind::Device => self.index().applied_device(object, &spec),

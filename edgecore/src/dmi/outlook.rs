@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -168,12 +169,23 @@ async fn session(connection: &mut Option<watch::Receiver<Connection>>) {
     }
 }
 
+/// A ping of HTTP/2: the kernel takes connections for a program that hangs, and a call would be a line in the mapper's log each time.
 async fn call_on(mapper: &Mapper) -> Result<(), String> {
     let path = PathBuf::from(mapper.address.strip_prefix("unix://").unwrap_or(&mapper.address));
-    match timeout(LIMIT, UnixStream::connect(&path)).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout(LIMIT, ping(&path)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("{}: {error}", path.display())),
-        Err(_) => Err(format!("{} does not open within {} s", path.display(), LIMIT.as_secs())),
+        Err(_) => Err(format!("{} does not answer within {} s", path.display(), LIMIT.as_secs())),
+    }
+}
+
+async fn ping(path: &Path) -> io::Result<()> {
+    let stream = UnixStream::connect(path).await?;
+    let (_requests, mut connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    let Some(mut pings) = connection.ping_pong() else { return Ok(()) };
+    tokio::select! {
+        answer = pings.ping(h2::Ping::opaque()) => answer.map(drop).map_err(io::Error::other),
+        end = &mut connection => end.and(Err(h2::Reason::NO_ERROR.into())).map_err(io::Error::other),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ impl WatchArgs {
         let mut view = View::default();
         let mut devices = self.follow::<Device>(&client);
         let mut statuses = self.follow::<DeviceStatus>(&client);
+        let (mut new_devices, mut new_statuses) = (Listing::default(), Listing::default());
         let mut draw = interval(DRAWN);
         draw.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -69,10 +71,11 @@ impl WatchArgs {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return screen.close(),
                 () = until(end) => return screen.close(),
-                Some(event) = devices.next() => screen.heard(event, &mut view.devices),
-                Some(event) = statuses.next() => screen.heard(event, &mut view.statuses),
+                Some(event) = devices.next() => screen.heard(event, &mut view.devices, &mut new_devices),
+                Some(event) = statuses.next() => screen.heard(event, &mut view.statuses, &mut new_statuses),
                 _ = draw.tick() => {
-                    if !screen.show(&view) {
+                    // A list that is half read would be shown as if the rest were gone.
+                    if new_devices.done && new_statuses.done && !screen.show(&view) {
                         return Ok(());
                     }
                 }
@@ -118,6 +121,18 @@ impl WatchArgs {
     }
 }
 
+/// A list of objects that is being read: a watch begins with one, and after a break with another.
+struct Listing<K> {
+    objects: BTreeMap<Id, K>,
+    done: bool,
+}
+
+impl<K> Default for Listing<K> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), done: false }
+    }
+}
+
 /// Where it is shown.
 struct Screen {
     json: bool,
@@ -148,7 +163,8 @@ impl Screen {
     fn heard<K: Resource>(
         &mut self,
         event: Result<Event<K>, watcher::Error>,
-        known: &mut std::collections::BTreeMap<Id, K>,
+        known: &mut BTreeMap<Id, K>,
+        listing: &mut Listing<K>,
     ) {
         let id = |object: &K| {
             let metadata = object.meta();
@@ -158,14 +174,20 @@ impl Screen {
             Ok(event) => {
                 self.trouble = None;
                 match event {
-                    Event::Init => known.clear(),
-                    Event::InitApply(object) | Event::Apply(object) => {
+                    Event::Init => *listing = Listing::default(),
+                    Event::InitApply(object) => {
+                        listing.objects.insert(id(&object), object);
+                    }
+                    Event::InitDone => {
+                        *known = std::mem::take(&mut listing.objects);
+                        listing.done = true;
+                    }
+                    Event::Apply(object) => {
                         known.insert(id(&object), object);
                     }
                     Event::Delete(object) => {
                         known.remove(&id(&object));
                     }
-                    Event::InitDone => {}
                 }
             }
             Err(error) => {
@@ -185,11 +207,7 @@ impl Screen {
             return true;
         }
         self.dirty = false;
-        // While the API is away what was known is still the best there is.
-        let rows = match (view.devices.is_empty(), &self.trouble) {
-            (true, Some(_)) => self.shown.clone(),
-            _ => view.rows(),
-        };
+        let rows = view.rows();
         let text = if self.table { self.picture(&rows) } else { self.lines(&rows) };
         self.shown = rows;
         let mut out = io::stdout().lock();

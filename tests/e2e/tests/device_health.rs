@@ -64,7 +64,6 @@ async fn a_device_says_what_is_wrong_with_it_and_recovers() -> Result<()> {
     becomes(&stack, "t1", "NoMapper").await?;
     let mut sensor = Sensor::new("sensor", stack.mqtt_port());
     let topic = device::update_topic("t1");
-    eventually("the sensor is heard", LIMIT, || async { Ok::<_, String>(()) }).await?;
     sensor.publish(&topic, &device::reading("temperature", "21"), LIMIT).await?;
     becomes(&stack, "t1", "Healthy").await?;
     let table = stack.kubectl(&["get", "devices"])?;
@@ -134,18 +133,34 @@ async fn a_mapper_that_dies_or_comes_is_seen_through_kills_of_both_sides() -> Re
         }
     })
     .await?;
+    // One that hangs is as good as dead, although its socket opens.
+    mapper.hang()?;
+    becomes(&stack, "m1", "MapperDown").await?;
+    mapper.wake()?;
+    eventually("the mapper answers again", LIMIT, || async {
+        let shown = stack
+            .kubectl(&["get", "device", "m1", "-o", "jsonpath={.status.health}"])
+            .map_err(|error| error.to_string())?;
+        if shown.trim() == "MapperDown" { Err(shown) } else { Ok(()) }
+    })
+    .await?;
     mapper.kill();
     becomes(&stack, "m1", "MapperDown").await?;
     let described = stack.kubectl(&["describe", "device", "m1"])?;
     ensure!(described.contains("does not answer"), "{described}");
 
-    // The cloud forgets nothing that matters: it is told again.
+    // The cloud forgets nothing that matters: it is told again, and what is shown stays, without another event.
+    let counted = told(&stack, "m1")?;
     stack.cloud.kill();
     stack.cloud.restart()?;
     eventually("the API answers", LIMIT, || async {
         stack.kubectl(&["get", "devices"]).map(drop).map_err(|error| error.to_string())
     })
     .await?;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let shown = stack.kubectl(&["get", "device", "m1", "-o", "jsonpath={.status.health}"])?;
+    let again = told(&stack, "m1")?;
+    ensure!(shown.trim() == "MapperDown" && again == counted, "{shown}: {again} and not {counted}");
     mapper.restart()?;
     eventually("the mapper is back", LIMIT, || async {
         let shown = stack

@@ -67,6 +67,8 @@ pub(super) struct Verdict {
     pub(super) conditions: Vec<Condition>,
 }
 
+/// The conditions that a Device has.
+pub(super) const KINDS: [&str; 5] = ["Valid", "NodeReady", "MapperReady", "Reporting", "Ready"];
 /// All is well.
 pub(super) const HEALTHY: &str = "Healthy";
 /// The node is away, which is its own trouble: it has events of its own.
@@ -206,7 +208,7 @@ fn reporting(id: &str, facts: &Facts<'_>) -> Condition {
     }
     match (facts.reported, facts.expects_reports) {
         (true, _) => {
-            says("True", "Reported", "values have come; status.lastReportTime says when the last one did")
+            says("True", "Reported", "values have come; status.lastReportTime says of when the newest is")
         }
         (false, false) => says("True", "NotExpected", "no property has reportToCloud"),
         (false, true) => says(

@@ -20,6 +20,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use proto::devices::{MapperReport, check};
 use proto::pki::NodeName;
+use proto::session::Dialect;
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -36,6 +38,8 @@ const TICK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often at most a device's last report is written down.
 const REFRESH: Duration = Duration::from_secs(60);
+/// Devices written in one round because their health changed; the others come in the next.
+const NEWS: usize = 500;
 /// Devices written in one round only because they reported.
 const REFRESHED: usize = 50;
 /// Devices written at once.
@@ -112,10 +116,19 @@ impl Health {
         }
     }
 
-    /// The object has no health although one was written: somebody replaced it.
-    pub(super) fn wiped(&self, device: &DeviceId) {
-        if let Some(known) = self.inner().devices.get_mut(device) {
-            known.shown = None;
+    /// What the API shows of a device. Taken over after a start; a status that somebody removed is written anew.
+    pub(super) fn shows(&self, device: &DeviceId, uid: &str, status: Option<&Value>) {
+        let shown = status.and_then(tell::read);
+        let mut inner = self.inner();
+        let known = inner.devices.entry(device.clone()).or_default();
+        match shown {
+            None => known.shown = None,
+            Some((verdict, reported)) if known.uid.is_empty() => {
+                known.uid = uid.to_owned();
+                known.reported = known.reported.max(reported);
+                known.shown = Some(Shown { verdict, reported, at: Instant::now() });
+            }
+            Some(_) => {}
         }
     }
 
@@ -161,14 +174,26 @@ impl DeviceController {
         let mut inner = self.health.inner();
         let there: HashSet<&DeviceId> = subjects.iter().map(|subject| &subject.id).collect();
         inner.devices.retain(|id, _| there.contains(id));
-        for (node, _, _) in sessions.all() {
+        let mut silent = HashSet::new();
+        for (node, _, dialect) in sessions.all() {
+            // After our own start, what it says about its mappers is on its way.
+            if dialect == Dialect::SkerryV1
+                && !inner.mappers.contains_key(&node)
+                && now - started < 2 * PATIENCE
+            {
+                silent.insert(node.clone());
+            }
             inner.heard.insert(node, now);
         }
         inner.heard.retain(|_, at| now - *at < PATIENCE);
         let mut due = Vec::new();
-        let mut refreshed = 0;
+        // Whose last report is to be written down, the longest waiting first.
+        let mut stale: Vec<(Instant, Due)> = Vec::new();
         for subject in &subjects {
             let Some(liveness) = inner.liveness(subject, started, now) else { continue };
+            if subject.node.as_ref().is_some_and(|node| silent.contains(node)) {
+                continue;
+            }
             let mapper = subject.node.as_ref().and_then(|node| inner.mapper(node, subject));
             let known = inner.devices.entry(subject.id.clone()).or_default();
             known.follow(subject);
@@ -190,18 +215,24 @@ impl DeviceController {
                 .shown
                 .as_ref()
                 .is_some_and(|shown| shown.reported < known.reported && now - shown.at >= REFRESH);
-            if !news && (!old || refreshed >= REFRESHED) {
+            if !news && !old {
                 continue;
             }
-            refreshed += usize::from(!news);
-            due.push(Due {
+            let write = Due {
                 device: subject.id.clone(),
                 uid: known.uid.clone(),
                 verdict,
                 before: known.shown.as_ref().map(|shown| shown.verdict.clone()),
                 reported: known.reported,
-            });
+            };
+            match known.shown.as_ref().filter(|_| !news) {
+                Some(shown) => stale.push((shown.at, write)),
+                None => due.push(write),
+            }
         }
+        due.truncate(NEWS);
+        stale.sort_by_key(|(at, _)| *at);
+        due.extend(stale.into_iter().take(REFRESHED).map(|(_, write)| write));
         due
     }
 
@@ -268,14 +299,14 @@ impl Inner {
         if self.heard.contains_key(node) {
             return Some(Liveness::Connected);
         }
-        if !self.nodes_listed {
+        // A node without pods has no Node object, and is there once it has connected.
+        if !self.nodes_listed || now - started < PATIENCE {
             return None;
         }
-        match self.nodes.get(node.as_str()) {
-            None => Some(Liveness::Missing),
-            Some(_) if now - started < PATIENCE => None,
-            Some(seen) => Some(Liveness::Gone { since: seen.not_ready_since.clone() }),
-        }
+        Some(match self.nodes.get(node.as_str()) {
+            None => Liveness::Missing,
+            Some(seen) => Liveness::Gone { since: seen.not_ready_since.clone() },
+        })
     }
 
     fn mapper(&self, node: &NodeName, subject: &Subject) -> Option<Mapper> {

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::judge::{Condition, HEALTHY, OFFLINE, Verdict};
+use super::judge::{Condition, HEALTHY, KINDS, OFFLINE, Verdict};
 use crate::devicecontroller::index::DeviceId;
 use crate::kubeapi::{Failure, Kind, status_of};
 
@@ -33,6 +33,25 @@ pub(super) async fn write(
     }
     let patch = Patch::Merge(json!({"status": status}));
     api.patch(&id.name, &PatchParams::default(), &patch).await.map(drop).map_err(status_of)
+}
+
+/// What an object's status says that was written here, and of when its last report is (Unix milliseconds).
+pub(super) fn read(status: &Value) -> Option<(Verdict, Option<i64>)> {
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let health = status["health"].as_str()?.to_owned();
+    let conditions = status["conditions"].as_array().into_iter().flatten().filter_map(|condition| {
+        let one_of = |field: &str, words: &[&'static str]| {
+            words.iter().find(|word| condition[field] == **word).copied()
+        };
+        Some(Condition {
+            kind: one_of("type", &KINDS)?,
+            status: one_of("status", &["True", "False", "Unknown"])?,
+            reason: text(condition, "reason"),
+            message: text(condition, "message"),
+        })
+    });
+    let reported: Option<Timestamp> = status["lastReportTime"].as_str().and_then(|text| text.parse().ok());
+    Some((Verdict { health, conditions: conditions.collect() }, reported.map(Timestamp::as_millisecond)))
 }
 
 /// RFC 3339 with whole seconds, as Kubernetes writes times.
@@ -122,5 +141,26 @@ async fn tell(
                 .map_err(status_of)
         }
         other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_strange_statuses_are_none() {
+        let condition = |kind, status| Condition { kind, status, reason: "R".into(), message: "m".into() };
+        let verdict = Verdict {
+            health: "NoMapper".into(),
+            conditions: vec![condition("Valid", "True"), condition("Ready", "False")],
+        };
+        let conditions: Vec<Value> =
+            verdict.conditions.iter().map(|condition| written(condition, &Value::Null, "now")).collect();
+        let status = json!({"health": verdict.health, "conditions": conditions, "lastReportTime": "2026-01-01T00:00:00Z"});
+        assert_eq!(read(&status), Some((verdict, Some(1_767_225_600_000))));
+        assert_eq!(read(&json!({})), None);
+        let strange = json!({"health": "x", "conditions": [{"type": 5}, 7], "lastReportTime": "soon"});
+        assert_eq!(read(&strange), Some((Verdict { health: "x".into(), conditions: Vec::new() }, None)));
     }
 }
