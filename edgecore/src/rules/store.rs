@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use proto::rules::Orders;
-use sqlx::{Row as _, SqlitePool};
+use sqlx::Row as _;
 
 use super::queue::Kept;
-use sqlite::{Durability, OpenError, Options, Transaction};
+use sqlite::{Durability, Lazy, OpenError, Options, Transaction};
 
 /// See [`Options::steps`].
 const STEPS: &[&str] = &["
@@ -47,10 +47,7 @@ pub(super) struct Stored {
 
 /// The file, open once it is needed.
 #[derive(Debug)]
-pub(super) struct Store {
-    options: Options,
-    pool: Option<SqlitePool>,
-}
+pub(super) struct Store(Lazy);
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
@@ -60,37 +57,27 @@ impl Batch {
 
 impl Store {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { options: Options { path, steps: STEPS, durability: Durability::Full }, pool: None }
+        Self(Lazy::new(Options { path, steps: STEPS, durability: Durability::Full }))
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.options.path.exists()
-    }
-
-    async fn pool(&mut self) -> Result<SqlitePool, StoreError> {
-        if let Some(pool) = &self.pool {
-            return Ok(pool.clone());
-        }
-        let pool = sqlite::open(&self.options).await?.pool;
-        Ok(self.pool.insert(pool).clone())
+        self.0.exists()
     }
 
     /// A damaged file is moved aside when it is opened again.
     pub(super) async fn close(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.close().await;
-        }
+        self.0.close().await;
     }
 
     pub(super) async fn orders(&mut self) -> Result<Orders, StoreError> {
-        let pool = self.pool().await?;
+        let pool = self.0.pool().await?;
         let topics: Vec<String> = sqlx::query_scalar("SELECT topic FROM sub_topics").fetch_all(&pool).await?;
         let urls: Vec<String> = sqlx::query_scalar("SELECT url FROM target_urls").fetch_all(&pool).await?;
         Ok(Orders { topics: topics.into_iter().collect(), urls: urls.into_iter().collect() })
     }
 
     pub(super) async fn kept(&mut self) -> Result<Vec<Kept>, StoreError> {
-        let pool = self.pool().await?;
+        let pool = self.0.pool().await?;
         let rows = sqlx::query("SELECT seq, topic, length(payload) AS bytes FROM uploads ORDER BY seq");
         let rows = rows.fetch_all(&pool).await?;
         let kept = rows.iter().map(|row| {
@@ -102,7 +89,7 @@ impl Store {
     }
 
     pub(super) async fn read(&mut self, seq: i64) -> Result<Option<Stored>, StoreError> {
-        let pool = self.pool().await?;
+        let pool = self.0.pool().await?;
         let row = sqlx::query("SELECT id, topic, payload FROM uploads WHERE seq = ?").bind(seq);
         let Some(row) = row.fetch_optional(&pool).await? else { return Ok(None) };
         let stored =
@@ -112,7 +99,7 @@ impl Store {
 
     /// All of it, or nothing. On disk when it returns.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let mut transaction = Transaction::begin(&self.pool().await?).await?;
+        let mut transaction = Transaction::begin(&self.0.pool().await?).await?;
         if let Some(orders) = &batch.orders {
             sqlx::raw_sql("DELETE FROM sub_topics; DELETE FROM target_urls")
                 .execute(&mut *transaction)

@@ -69,8 +69,8 @@ impl WatchArgs {
         let end = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => return screen.close(),
-                () = until(end) => return screen.close(),
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = until(end) => return Ok(()),
                 Some(event) = devices.next() => screen.heard(event, &mut view.devices, &mut new_devices),
                 Some(event) = statuses.next() => screen.heard(event, &mut view.statuses, &mut new_statuses),
                 _ = draw.tick() => {
@@ -248,11 +248,6 @@ impl Screen {
             text.push('\n');
         }
         text
-    }
-
-    /// The last picture stays.
-    fn close(&self) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

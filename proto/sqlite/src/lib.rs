@@ -3,6 +3,7 @@
 //! Owns: pragmas, schema steps, the move of a corrupt file, transactions, and what SQLite's error codes mean to us.
 //! May call: sqlx. Called by: edgecore's metamanager, devicetwin, rules and eventbus, and mappers, each with a file of its own.
 
+mod lazy;
 mod transaction;
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -13,6 +14,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tracing::error;
 
+pub use lazy::Lazy;
 pub use transaction::Transaction;
 
 /// Pages the connection keeps, in KiB; these stores are small and memory is a promise.

@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use mqtt_proto::v5::{DisconnectReasonCode, ErrorV5, Packet, Publish, Subscribe};
-use mqtt_proto::{Error as CodecError, PollHeader, Protocol, QosPid, v3, v5};
+use mqtt_proto::{Error as CodecError, PollHeader, Protocol, v3, v5};
 
 use super::translate;
 
@@ -259,9 +259,6 @@ fn check(packet: &Packet, version: Version) -> Result<(), FrameError> {
 }
 
 fn check_publish(publish: &Publish, version: Version) -> Result<(), FrameError> {
-    if publish.dup && publish.qos_pid == QosPid::Level0 {
-        return Err(FrameError::Violation("MQTT-3.3.1-2: DUP without a QoS"));
-    }
     if publish.properties.subscription_id.is_some() {
         return Err(FrameError::Violation("MQTT5-3.3.4-6: a client sends no subscription identifier"));
     }
@@ -287,7 +284,7 @@ fn check_subscribe(subscribe: &Subscribe) -> Result<(), FrameError> {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_proto::{Pid, TopicName};
+    use mqtt_proto::{Pid, QosPid, TopicName};
     use proptest::prelude::*;
 
     use super::*;

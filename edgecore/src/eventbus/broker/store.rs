@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mqtt_proto::Pid;
 use mqtt_proto::v5::{RetainHandling, SubscriptionOptions, VarByteInt};
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Row as _, SqliteConnection};
 use tracing::error;
 
 use super::Limits;
@@ -16,7 +16,7 @@ use super::filter::Filter;
 use super::journal::{Change, Ticket};
 use super::message::Message;
 use super::session::{Clock, Delivery, Session, Subscription};
-use sqlite::{Durability, OpenError, Options, Transaction};
+use sqlite::{Durability, Lazy, OpenError, Options, Transaction};
 
 /// See [`Options::steps`].
 const STEPS: &[&str] = &["
@@ -60,37 +60,24 @@ pub(super) struct Restored {
 
 /// The file, open once it is needed.
 #[derive(Debug)]
-pub(super) struct Store {
-    options: Options,
-    pool: Option<SqlitePool>,
-}
+pub(super) struct Store(Lazy);
 
 impl Store {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { options: Options { path, steps: STEPS, durability: Durability::Full }, pool: None }
-    }
-
-    async fn pool(&mut self) -> Result<SqlitePool, StoreError> {
-        if let Some(pool) = &self.pool {
-            return Ok(pool.clone());
-        }
-        let pool = sqlite::open(&self.options).await?.pool;
-        Ok(self.pool.insert(pool).clone())
+        Self(Lazy::new(Options { path, steps: STEPS, durability: Durability::Full }))
     }
 
     /// A damaged file is moved aside when it is opened again.
     pub(super) async fn close(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.close().await;
-        }
+        self.0.close().await;
     }
 
     /// Reads everything. A row that makes no sense is left out, with a word in the log.
     pub(super) async fn read(&mut self, limits: &Limits) -> Result<Restored, StoreError> {
-        if !self.options.path.exists() {
+        if !self.0.exists() {
             return Ok(Restored::default());
         }
-        let pool = self.pool().await?;
+        let pool = self.0.pool().await?;
         let clock = Clock::read();
         let mut sessions: Vec<(Session, Option<Duration>)> = Vec::new();
         let mut places = HashMap::new();
@@ -155,7 +142,7 @@ impl Store {
 
     /// All of it, or nothing. On disk when it returns. `last` is the ticket of the last of them.
     pub(super) async fn write(&mut self, changes: &[Change], last: Ticket) -> Result<(), StoreError> {
-        let mut transaction = Transaction::begin(&self.pool().await?).await?;
+        let mut transaction = Transaction::begin(&self.0.pool().await?).await?;
         let first = last.saturating_sub(changes.len() as u64);
         for (change, seq) in changes.iter().zip(first + 1..) {
             write(&mut transaction, change, i64::try_from(seq).unwrap_or(i64::MAX)).await?;
