@@ -12,4 +12,5 @@ mod machine;
 pub mod metamanager;
 pub mod rules;
 pub mod servicebus;
+pub mod takeover;
 pub mod taskmanager;

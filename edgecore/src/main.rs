@@ -13,7 +13,7 @@ use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
-use edgecore::{devicetwin, dmi, lock, metamanager, rules, servicebus, taskmanager};
+use edgecore::{devicetwin, dmi, lock, metamanager, rules, servicebus, takeover, taskmanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -158,6 +158,15 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
 
     let (hub, link) = edgehub::channel();
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
+    let places = takeover::Settings {
+        twins: settings.twins.clone(),
+        mappers: settings.mappers.clone(),
+        rules: settings.rules.clone(),
+    };
+    // Without it the node waits for the cloud's word about its devices; its pods do not.
+    if let Err(reason) = takeover::run(&config.database.data_source, &places, &store).await {
+        error!("what KubeEdge's edgecore left is not taken over, the next start tries again: {reason}");
+    }
     let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
     let mut local = LocalApi::new(hub.clone());

@@ -10,6 +10,7 @@ mod objects;
 mod store;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub use store::StoreError;
 
 use crate::edgehub::Connection;
 use crate::metamanager;
-use engine::{Engine, Limits, Notice};
+use engine::{Change, Device, DeviceId, Engine, Limits, Notice};
 use store::Store;
 use worker::Worker;
 
@@ -76,4 +77,22 @@ pub async fn open(
         async move { worker.lock().await.run(token).await }
     });
     Ok(Handle { commands, changed: changes })
+}
+
+/// Puts devices into the store before it is [opened](open); those that are there already stay as they are.
+pub(crate) async fn put_in(
+    settings: &Settings,
+    devices: BTreeMap<DeviceId, Device>,
+) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let store = Store::open(settings.path.clone()).await?;
+    let known = store.load().await?;
+    let newest = known.values().map(Device::newest_change).max().unwrap_or(0);
+    let fresh = devices.into_iter().filter(|(id, _)| !known.contains_key(id));
+    let changes: Vec<Change> = fresh.map(|(id, device)| Change::first(&id, device.after(newest))).collect();
+    let written = store.write(&changes).await;
+    store.close().await;
+    written
 }

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use crate::edgehub::Connection;
 use crate::folder::Folder;
 use crate::{devicetwin, metamanager};
-use registry::Registry;
+use registry::{Mapper, Registry};
 
 pub use outlook::Outlook;
 
@@ -84,4 +84,37 @@ pub async fn start(
         });
     }
     outlook
+}
+
+/// A mapper that registered with KubeEdge's edgecore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registration {
+    /// What it speaks.
+    pub(crate) protocol: String,
+    /// What it calls itself.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// The interface's version.
+    pub(crate) api_version: String,
+    /// The path of its socket.
+    pub(crate) address: String,
+}
+
+/// Remembers mappers before they are [served](start); a protocol that has one already keeps it. Nothing is known of what they
+/// were told, so they are told all of it: who knows a device already passes over it.
+pub(crate) async fn put_in(settings: &Settings, mappers: Vec<Registration>) -> std::io::Result<()> {
+    let folder = Folder::new(&settings.folder);
+    let known: Vec<Mapper> = folder.load().await;
+    for mapper in mappers {
+        if known.iter().any(|known| known.protocol == mapper.protocol) {
+            continue;
+        }
+        let Registration { protocol, name, version, api_version, address } = mapper;
+        let told = plan::Told::default();
+        let mapper =
+            Mapper { protocol, name, version, api_version, address, called: true, told, registration: 0 };
+        folder.save(&mapper.protocol, &mapper).await?;
+    }
+    Ok(())
 }

@@ -100,3 +100,18 @@ pub async fn open(settings: Settings, tools: Tools, tasks: &TaskSet) -> Result<H
         answers: Answers::default(),
     })
 }
+
+/// Puts topics and URLs into the store before it is [opened](open), unless it has some.
+pub(crate) async fn put_in(settings: &Settings, orders: Orders) -> Result<(), StoreError> {
+    if orders == Orders::default() {
+        return Ok(());
+    }
+    let mut store = Store::new(settings.path.clone());
+    if store.exists() && store.orders().await? != Orders::default() {
+        store.close().await;
+        return Ok(());
+    }
+    let written = store.write(&store::Batch { orders: Some(orders), ..store::Batch::default() }).await;
+    store.close().await;
+    written
+}

@@ -90,6 +90,15 @@ impl Device {
         twins.max(self.state_changed).max(self.state_confirmed).max(self.twin_confirmed)
     }
 
+    /// The same with all changes later than `sequence`.
+    #[must_use]
+    pub fn after(mut self, sequence: u64) -> Self {
+        let halves = self.twins.values_mut().flat_map(|twin| [&mut twin.expected, &mut twin.actual]);
+        let changes = halves.map(|half| &mut half.changed).chain([&mut self.state_changed]);
+        changes.filter(|changed| **changed > 0).for_each(|changed| *changed += sequence);
+        self
+    }
+
     /// Properties that are there for readers.
     pub fn live(&self) -> impl Iterator<Item = (&str, &Twin)> {
         self.twins.iter().filter(|(_, twin)| !twin.deleted).map(|(name, twin)| (name.as_str(), twin))

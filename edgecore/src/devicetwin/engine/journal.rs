@@ -22,6 +22,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// A device that no store has yet.
+    #[must_use]
+    pub fn first(id: &DeviceId, device: Device) -> Self {
+        Self::whole(id, &Arc::new(device))
+    }
+
     pub(super) fn whole(id: &DeviceId, device: &Arc<Device>) -> Self {
         let twins = device.twins.keys().cloned().collect();
         Self { id: id.clone(), device: Some(Arc::clone(device)), wipe: false, row: true, twins }
