@@ -105,6 +105,31 @@ async fn a_reported_value_is_answered_documented_and_compared_with_what_is_expec
 }
 
 #[tokio::test]
+async fn a_member_is_announced_with_its_description_and_its_leaving_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let edge = Edge::start(directory.path()).await;
+    let mut sensor = Sensor::of(&edge).await;
+    edge.push(Operation::Insert, "default/devicemodel/temp-model", 1, &support::model()).await;
+    let mut described = device("u-1", 2, None);
+    described["metadata"]["labels"] = json!({"description": "boiler-room-east"});
+    let member = json!({"id": "default/sensor1", "name": "sensor1", "description": "boiler-room-east"});
+    for (operation, added, removed) in
+        [(Operation::Insert, json!([member]), Value::Null), (Operation::Delete, Value::Null, json!([member]))]
+    {
+        edge.push(operation, "default/device/sensor1", 2, &described).await;
+        let (topic, said) = sensor.client.next().await.expect("it is announced");
+        assert_eq!(topic, format!("$hw/events/node/{NODE}/membership/updated"));
+        assert_eq!((&said["added_devices"], &said["removed_devices"]), (&added, &removed));
+        assert!(
+            said["event_id"].as_str().unwrap().len() == 36
+                && said["timestamp"].as_i64().unwrap() > 1_700_000_000_000
+        );
+        assert!(sensor.client.next().await.is_none(), "and nothing else is said");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_on_the_devices_own_topic_with_the_reason() {
     let (_directory, edge, mut sensor) = edge().await;
     sensor.updates(t2("5")).await;
@@ -123,7 +148,10 @@ async fn what_makes_no_sense_is_refused_on_the_devices_own_topic_with_the_reason
         (with(json!({"t": {"actual": {"value": 23}}})), ""),
         // KubeEdge's edge dies of this.
         (with(json!({"t": {"actual": {}}})), ""),
-        (with(json!({"s": {"actual": {"value": "hello, world"}, "metadata": {"type": "string"}}})), ""),
+        (
+            with(json!({"s": {"actual": {"value": "hello world"}, "metadata": {"type": "string"}}})),
+            "The value of twin must only include upper or lowercase letters",
+        ),
         (json!("x"), ""),
     ] {
         let heard = sensor.updates(payload.clone()).await;
@@ -207,14 +235,27 @@ async fn names_of_namespaces_are_no_matter_and_a_thousand_updates_keep_their_ord
         }
     }
     let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut version = 0;
     loop {
         let _ = writer.next_within(Duration::from_millis(50)).await;
         let twins = sensor.twins_quietly(&edge).await;
+        let ahead = edge.twins.ahead(10, &HashSet::new()).await.unwrap();
+        let of_sensor = ahead
+            .iter()
+            .find(|report| report.message.route.resource.device() == Some(("default", "sensor1")));
+        if let Some(report) = of_sensor {
+            let up: Value = report.message.content.parse_lenient().unwrap();
+            let newer = up["twin"]["t2"]["actual_version"]["edge"].as_i64().unwrap();
+            assert!(newer >= version, "{newer} after {version}");
+            version = newer;
+        }
         if twins["t2"]["actual"]["value"] == "1000" {
             break;
         }
         assert!(tokio::time::Instant::now() < end, "{twins}");
     }
+    // Each of the thousand values differs from the one before it, and has a version of its own.
+    assert_eq!(version, 1000);
     edge.stop().await;
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Subject {
 pub(super) enum Effect {
     /// The node should have this.
     Put(NodeName, Arc<Object>),
+    /// The node has this, and should be sent it once more: a KubeEdge edge could not use it before.
+    Again(NodeName, ObjectKey),
     /// The node should not have this any more.
     Remove(NodeName, ObjectKey),
     /// There should be a DeviceStatus for this device.
@@ -66,6 +68,15 @@ pub(super) struct Index {
     models: HashMap<ObjectKey, Arc<Object>>,
     /// How many devices of each node use a model, whether the model exists or not.
     users: HashMap<ObjectKey, BTreeMap<NodeName, usize>>,
+}
+
+// === impl Device ===
+
+impl Device {
+    /// The node that is sent it. Without a model no edge can do anything with it.
+    fn target(&self) -> Option<&NodeName> {
+        self.node.as_ref().filter(|_| self.model.is_some())
+    }
 }
 
 // === impl Index ===
@@ -105,11 +116,11 @@ impl Index {
         if let (Some(node), Some(model)) = (&device.node, &device.model) {
             effects.extend(self.take(node, model));
         }
-        if let Some(node) = &device.node {
+        if let Some(node) = device.target() {
             effects.push(Effect::Put(node.clone(), object));
         }
         if let Some(before) = before {
-            if let Some(old) = before.node.as_ref().filter(|old| device.node.as_ref() != Some(*old)) {
+            if let Some(old) = before.target().filter(|old| device.target() != Some(*old)) {
                 effects.push(Effect::Remove(old.clone(), key));
             }
             effects.extend(self.release(&before));
@@ -121,7 +132,7 @@ impl Index {
     pub(super) fn deleted_device(&mut self, id: &DeviceId) -> Vec<Effect> {
         let Some(device) = self.devices.remove(id) else { return Vec::new() };
         let mut effects = Vec::new();
-        if let Some(node) = &device.node {
+        if let Some(node) = device.target() {
             let key = ObjectKey::namespaced(&id.namespace, ResourceKind::Device, &id.name);
             effects.push(Effect::Remove(node.clone(), key));
         }
@@ -133,9 +144,19 @@ impl Index {
     /// A model exists at this version.
     pub(super) fn applied_model(&mut self, object: Object) -> Vec<Effect> {
         let object = Arc::new(object);
-        self.models.insert(object.key.clone(), object.clone());
+        let before = self.models.insert(object.key.clone(), object.clone());
         let users = self.users.get(&object.key).into_iter().flat_map(BTreeMap::keys);
-        users.map(|node| Effect::Put(node.clone(), object.clone())).collect()
+        let mut effects: Vec<_> = users.map(|node| Effect::Put(node.clone(), object.clone())).collect();
+        if before.is_none() && !effects.is_empty() {
+            // They were there before it. A KubeEdge edge gives its mapper no device without a model, and does not look again.
+            let waiting =
+                self.devices.iter().filter(|(_, device)| device.model.as_ref() == Some(&object.key));
+            effects.extend(waiting.filter_map(|(id, device)| {
+                let key = ObjectKey::namespaced(&id.namespace, ResourceKind::Device, &id.name);
+                Some(Effect::Again(device.target()?.clone(), key))
+            }));
+        }
+        effects
     }
 
     /// A model is gone.
@@ -234,6 +255,7 @@ mod tests {
     fn told(effects: Vec<Effect>) -> Vec<String> {
         let told = effects.into_iter().map(|effect| match effect {
             Effect::Put(node, object) => format!("{node}+{}", object.key.name),
+            Effect::Again(node, key) => format!("{node}={}", key.name),
             Effect::Remove(node, key) => format!("{node}-{}", key.name),
             Effect::Ensure(id) => format!("ensure {id}"),
             Effect::Forget(id) => format!("forget {id}"),
@@ -256,6 +278,8 @@ mod tests {
     fn a_model_that_comes_after_its_device_still_reaches_the_node() {
         let mut index = Index::default();
         assert_eq!(device(&mut index, "a", "1", "n1", "m"), ["ensure d/a", "n1+a"]);
+        // And the device after it once more, but only then.
+        assert_eq!(model(&mut index, "m"), ["n1+m", "n1=a"]);
         assert_eq!(model(&mut index, "m"), ["n1+m"]);
     }
 
@@ -276,12 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_a_model_or_a_node_is_nobodys_trouble() {
+    fn a_device_that_names_no_model_or_no_node_is_sent_to_nobody() {
         let mut index = Index::default();
         let spec = json!({"nodeName": "n1"});
         assert_eq!(
             told(index.applied_device(object(ResourceKind::Device, "a", "1", 1), &spec)),
-            ["ensure d/a", "n1+a"]
+            ["ensure d/a"]
+        );
+        assert_eq!(device(&mut index, "a", "1", "n1", "m"), ["n1+a"]);
+        assert_eq!(
+            told(index.applied_device(object(ResourceKind::Device, "a", "1", 2), &spec)),
+            ["n1-a", "n1-m"]
         );
         assert!(told(index.applied_device(object(ResourceKind::Device, "b", "2", 1), &json!({}))).is_empty());
     }

@@ -130,6 +130,10 @@ impl DeviceController {
                     self.desired.put(&node, object);
                     continue;
                 }
+                Effect::Again(node, key) => {
+                    self.desired.again(&node, &key);
+                    continue;
+                }
                 Effect::Remove(node, key) => {
                     self.desired.remove(&node, &key);
                     continue;

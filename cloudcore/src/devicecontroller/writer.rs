@@ -145,6 +145,10 @@ impl DeviceController {
                 self.health.saw(&id, status.last_reported(), status.state());
                 (Outcome::Done, Some(status))
             }
+            Err(failure) if is_mendable(&failure) => {
+                self.tell_status_refused(&id, &device.uid, &failure).await;
+                (Outcome::Retry(failure.message), None)
+            }
             Err(failure) if is_passing(&failure) || failure.is_conflict() => {
                 warn!(device = %id, "reports could not be written, the edge will send them again: {}", failure.message);
                 (Outcome::Retry(failure.message), None)
@@ -237,6 +241,11 @@ impl DeviceController {
             _ => debug!(device = %id, "its status was removed"),
         }
     }
+}
+
+/// Rights or a definition are missing. Somebody will mend it, and no value is to be lost until then.
+fn is_mendable(failure: &Failure) -> bool {
+    matches!(failure.code, 401 | 403 | 404)
 }
 
 fn fresh(id: &DeviceId, device: &Device, status: &Status) -> DynamicObject {

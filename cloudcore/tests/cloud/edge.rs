@@ -189,6 +189,21 @@ impl Edge {
         self.deliver(Message::new(route, content)).await
     }
 
+    /// All pushes that have come and come until there is silence this long; acknowledged, in their order.
+    pub async fn pushed_within(&mut self, silence: Duration) -> Vec<Message> {
+        let mut pushes: Vec<Message> = std::mem::take(&mut self.pushes).into();
+        while let Ok(item) = tokio::time::timeout(silence, self.next()).await {
+            let Some(item) = item else { break };
+            if let Item::Message(push) = item
+                && push.header.parent.is_none()
+            {
+                self.acknowledge(&push, Outcome::Done).await;
+                pushes.push(push);
+            }
+        }
+        pushes
+    }
+
     /// Waits for a push about this object; acknowledges it and all before it.
     pub async fn pushed(&mut self, resource: &str) -> Message {
         if let Some(at) = self.pushes.iter().position(|push| push.route.resource.to_string() == resource) {

@@ -36,6 +36,14 @@ impl Cloud {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut CloudCore)) -> Self {
+        Self::start_through(change, |client| client).await
+    }
+
+    /// cloudcore sees the API through `door`; the test itself sees all of it.
+    pub async fn start_through(
+        change: impl FnOnce(&mut CloudCore),
+        door: impl FnOnce(Client) -> Client,
+    ) -> Self {
         // With RUST_LOG set, a test shows what cloudcore logs.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -74,7 +82,7 @@ impl Cloud {
         tasks.spawn_once("controlplane", |stop| async move {
             plane.run(stop).await.expect("the control plane runs");
         });
-        let app = App::start(&config, client.clone()).await.expect("cloudcore starts");
+        let app = App::start(&config, door(client.clone())).await.expect("cloudcore starts");
         let cloud = Self { app, client, config, plane: tasks, dir };
         eventually("cloudcore knows everything", || async {
             let planes = [cloudcore::desired::Plane::Core, cloudcore::desired::Plane::Devices];
@@ -204,13 +212,22 @@ pub fn node(name: &str) -> NodeName {
 }
 
 /// Asks until there is an answer, for at most 10 s.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
+    within(Duration::from_secs(10), what, ask).await
+}
+
+/// Asks until there is an answer, for at most this long.
+pub async fn within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let end = tokio::time::Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < end, "not within 10 s: {what}");
+        assert!(tokio::time::Instant::now() < end, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -17,9 +17,11 @@ use dmi::v1beta1::{
 use dmi::value::from_map;
 use edgecore::edgehub::Outbox;
 use mapper::{Heard, Mapper, manager};
-use proto::message::Operation;
+use proto::config::{EventBus, MqttMode};
+use proto::message::{Content, Group, Message, Operation, Route, Source};
+use proto::session::Outcome;
 use serde_json::{Value, json};
-use support::{Agent, Client, Edge, NODE, free_port};
+use support::{Agent, Client, Edge, Mosquitto, NODE, free_port};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -264,6 +266,35 @@ async fn what_changed_while_a_mapper_or_the_agent_was_down_is_told_afterwards() 
 }
 
 #[tokio::test]
+async fn what_kubeedges_cloud_sends_after_an_outage_reaches_members_and_mappers() {
+    let directory = tempfile::tempdir().unwrap();
+    let edge = Edge::start(directory.path()).await;
+    let mut mapper = Mapper::start(&directory.path().join("modbus.sock"));
+    let mut manager = manager(directory.path()).await;
+    manager.mapper_register(mapper.registration("modbus", true)).await.unwrap();
+    // Its controller for synchronisation speaks as another module, updates what is new, and sends no membership.
+    let sent = async |operation, resource: &str, object: Value| {
+        let route = Route::new(Source::EdgeController, Group::Resource, operation, resource.parse().unwrap());
+        let outcomes = edge.objects.accept(vec![Message::new(route, Content::json(&object).unwrap())]).await;
+        assert_eq!(outcomes, [Outcome::Done], "{resource}");
+    };
+    sent(Operation::Update, MODEL, model(1, 1000)).await;
+    sent(Operation::Update, DEVICE, device("default", "boiler-1", 2, "65")).await;
+    assert!(matches!(mapper.hears().await, Heard::CreateModel(_)));
+    let Heard::Register(heard) = mapper.hears().await else { panic!("no device") };
+    assert_eq!(heard.name, "boiler-1");
+    manager.report_device_status(report("default", "boiler-1", "temperature", "20")).await.unwrap();
+    assert_eq!(told(&edge, "boiler-1", "temperature").await.as_deref(), Some("20"));
+    // What is gone is named by a stub.
+    let stub = json!({"metadata": {"name": "boiler-1", "namespace": "default", "uid": "boiler-1"}});
+    sent(Operation::Delete, DEVICE, stub).await;
+    assert_eq!(mapper.hears().await, Heard::Remove("default/boiler-1".into()));
+    let refused = manager.report_device_status(report("default", "boiler-1", "temperature", "21")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_device_that_the_mapper_refuses_keeps_no_other_from_it() {
     let directory = tempfile::tempdir().unwrap();
     let edge = Edge::start(directory.path()).await;
@@ -293,6 +324,57 @@ async fn five_hundred_reports_at_once_are_all_taken() {
     });
     for answer in futures::future::join_all(reports).await {
         answer.unwrap();
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_external_broker_mappers_are_heard_and_mqtt_goes_on_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mosquitto = || Mosquitto::start(directory.path(), port, "allow_anonymous true");
+    let broker = mosquitto();
+    let config = EventBus {
+        mqtt_mode: MqttMode::External,
+        mqtt_server_external: format!("tcp://127.0.0.1:{port}"),
+        ..EventBus::default()
+    };
+    let edge = Edge::with(directory.path(), &config, port).await;
+    boiler(&edge).await;
+    let mut manager = manager(directory.path()).await;
+    manager.report_device_status(report("default", "boiler-1", "temperature", "1")).await.unwrap();
+    drop(broker);
+    // More than KubeEdge's queue of 1,024 holds, at two or three messages for each.
+    let began = tokio::time::Instant::now();
+    for value in 0..2_000 {
+        manager
+            .report_device_status(report("default", "boiler-1", "temperature", &(value % 150).to_string()))
+            .await
+            .unwrap();
+        if value % 500 == 0 {
+            assert_eq!(told(&edge, "boiler-1", "temperature").await, Some((value % 150).to_string()));
+        }
+    }
+    assert_eq!(told(&edge, "boiler-1", "temperature").await.as_deref(), Some("49"));
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+
+    let _broker = mosquitto();
+    let mut client = Client::connect(port, "reader").await;
+    client.subscribe("$hw/events/device/default/boiler-1/twin/update/document").await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    let mut value = 100;
+    // What was queued meanwhile may come first.
+    while {
+        value = 100 + (value + 1) % 50;
+        let reported = report("default", "boiler-1", "temperature", &value.to_string());
+        manager.report_device_status(reported).await.unwrap();
+        let mut newest = Value::Null;
+        while let Some((_, document)) = client.next().await {
+            newest = document["twin"]["temperature"]["current"]["actual"]["value"].clone();
+        }
+        newest != value.to_string()
+    } {
+        assert!(tokio::time::Instant::now() < end, "MQTT does not go on");
     }
     edge.stop().await;
 }

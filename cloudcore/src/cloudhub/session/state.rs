@@ -98,6 +98,8 @@ struct Slot {
     edge_uid: Option<String>,
     /// It was there before the session had all objects of its plane.
     initial: bool,
+    /// What is under way does not count: it is to be sent once more after it.
+    again: bool,
     attempts: u32,
     stage: Stage,
 }
@@ -222,7 +224,12 @@ impl Session {
             Change::Object(key, newest) => self.retarget(key, newest),
             Change::Again(key) => {
                 if let Some(slot) = self.slots.get_mut(&key) {
-                    (slot.confirmed, slot.refused) = (None, None);
+                    (slot.confirmed, slot.refused, slot.initial) = (None, None, false);
+                    slot.again = matches!(slot.stage, Stage::Flying(_));
+                    if self.dialect == Dialect::KubeEdge {
+                        // As an insert: its edge passes over an update that is equal to what it has.
+                        slot.edge_uid = None;
+                    }
                     self.schedule(&key);
                 }
             }
@@ -347,9 +354,12 @@ impl Session {
                 .for_each(|m| out.push(Output::Send(Item::Message(m))));
         }
         // A KubeEdge mapper takes an update of a device that it may know already, but not a second registration.
-        let reannounced =
-            slot.initial && key.kind == ResourceKind::Device && self.dialect == Dialect::KubeEdge;
-        let known = slot.edge_uid.is_some() || reannounced;
+        // Of a model it takes an insert at any time, but no update of one that it does not know.
+        let known = match key.kind {
+            ResourceKind::Device if slot.initial && self.dialect == Dialect::KubeEdge => true,
+            ResourceKind::DeviceModel if slot.initial && self.dialect == Dialect::KubeEdge => false,
+            _ => slot.edge_uid.is_some(),
+        };
         let message = push::message(key, target, known, repeated);
         let id = message.header.id.clone();
         if let Some((old, _)) = slot.sent.replace((id.clone(), version.clone())) {
@@ -415,8 +425,9 @@ impl Session {
                     Version::Present { uid, .. } => Some(uid.clone()),
                     Version::Absent => None,
                 };
-                slot.edge_uid.clone_from(&uid);
-                slot.confirmed = Some(version);
+                let again = std::mem::take(&mut slot.again);
+                slot.edge_uid = uid.clone().filter(|_| !again || self.dialect == Dialect::SkerryV1);
+                slot.confirmed = Some(version).filter(|_| !again);
                 out.push(Output::Stored(key.clone(), uid));
             }
             Outcome::Rejected(reason) => {
@@ -540,6 +551,7 @@ impl Slot {
             sent: None,
             edge_uid: None,
             initial: false,
+            again: false,
             attempts: 0,
             stage: Stage::Idle,
         }

@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use super::DeviceController;
 use super::index::{DeviceId, Subject};
 use crate::cloudhub::Sessions;
-use crate::kubeapi::watch_failure_of;
+use crate::kubeapi::{Failure, watch_failure_of};
 use judge::{Facts, Liveness, Mapper, Verdict, judge};
 
 /// How often devices are looked at.
@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often at most a device's last report is written down.
 const REFRESH: Duration = Duration::from_secs(60);
+/// How often at most a device says that its status cannot be written.
+const COMPLAINT: Duration = Duration::from_secs(600);
 /// Devices written in one round because their health changed; the others come in the next.
 const NEWS: usize = 500;
 /// Devices written in one round only because they reported.
@@ -80,6 +82,8 @@ struct Known {
     reported: Option<i64>,
     state: Option<String>,
     shown: Option<Shown>,
+    /// When it was said that its status cannot be written.
+    complained: Option<Instant>,
 }
 
 /// What the API was last given.
@@ -132,6 +136,17 @@ impl Health {
         }
     }
 
+    /// Whether it is time to say (again) that the device's status cannot be written.
+    fn complains(&self, device: &DeviceId) -> bool {
+        let mut inner = self.inner();
+        let known = inner.devices.entry(device.clone()).or_default();
+        let due = known.complained.is_none_or(|at| at.elapsed() >= COMPLAINT);
+        if due {
+            known.complained = Some(Instant::now());
+        }
+        due
+    }
+
     /// A panic cannot leave it in a state that the next round does not mend.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,6 +154,19 @@ impl Health {
 }
 
 impl DeviceController {
+    /// The API does not let us write the device's DeviceStatus: says so on the Device, from time to time.
+    pub(super) async fn tell_status_refused(&self, device: &DeviceId, uid: &str, failure: &Failure) {
+        if !self.health.complains(device) {
+            return;
+        }
+        warn!(%device, "its DeviceStatus cannot be written: {}", failure.message);
+        let message = format!(
+            "its values cannot be shown: {}. Install the definitions in deploy/crds, and let cloudcore's account get, list, watch, create, update, patch and delete devicestatuses.devices.kubeedge.io",
+            failure.message
+        );
+        tell::warn_of(&self.client, device, uid, "StatusNotWritten", message).await;
+    }
+
     /// Looks after devices' health until cancelled.
     pub(super) async fn look_after(
         &self,

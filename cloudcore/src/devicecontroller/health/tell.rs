@@ -88,10 +88,26 @@ pub(super) async fn event(
         return;
     }
     let message = after.conditions.last().map(|ready| ready.message.clone()).unwrap_or_default();
+    warn_of(client, id, uid, &after.health, message).await;
+}
+
+/// An event on the device. One that cannot be written is told to the log.
+pub(super) async fn warn_of(client: &Client, id: &DeviceId, uid: &str, reason: &str, message: String) {
     let events: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
-    if let Err(failure) = tell(&events, id, uid, &after.health, message).await {
+    if let Err(failure) = tell(&events, id, uid, reason, message).await {
         warn!(device = %id, "an event cannot be written: {}", failure.message);
     }
+}
+
+/// Longest name of an object.
+const LONGEST_NAME: usize = 253;
+
+/// The name of a device's event. Names of devices may be as long as names can be.
+fn event_name(device: &str, hash: u64) -> String {
+    let tail = format!(".{hash:016x}");
+    let head = device.get(..LONGEST_NAME - tail.len()).unwrap_or(device);
+    // What is cut must still end as a label of a name ends.
+    format!("{}{tail}", head.trim_end_matches(['-', '.']))
 }
 
 async fn tell(
@@ -103,7 +119,7 @@ async fn tell(
 ) -> Result<(), Failure> {
     let mut hasher = DefaultHasher::new();
     (uid, reason).hash(&mut hasher);
-    let name = format!("{}.{:016x}", id.name, hasher.finish());
+    let name = event_name(&id.name, hasher.finish());
     let now = Time(Timestamp::now());
     let kind = Kind::device().api;
     let event = Event {
@@ -147,6 +163,18 @@ async fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_has_a_name_that_the_api_takes_however_long_the_devices_name_is() {
+        assert_eq!(event_name("boiler-1", 255), "boiler-1.00000000000000ff");
+        let labels =
+            [["a"; 63].concat(), ["b"; 63].concat(), ["c"; 63].concat(), ["d"; 43].concat()].join(".");
+        for device in [["x"; 253].concat(), format!("{labels}-.{}", ["y"; 15].concat())] {
+            let name = event_name(&device, u64::MAX);
+            assert!(name.len() <= LONGEST_NAME && name.ends_with(".ffffffffffffffff"), "{name}");
+            assert!(!name.contains("-.") && !name.contains(".."), "{name}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_strange_statuses_are_none() {
