@@ -417,3 +417,55 @@ async fn without_rights_on_statuses_devices_are_delivered_an_event_says_why_and_
     assert_eq!(twins(&cloud).await[0]["reported"]["value"], "5");
     cloud.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_makes_no_sense_is_turned_down_for_good_counted_and_changes_nothing() {
+    let cloud = Cloud::start().await;
+    create(&cloud.models(), model("m")).await;
+    create(&cloud.devices(), device("sensor1", "edge1", "m")).await;
+    let mut edge = Edge::registered(&cloud, "edge1", Dialect::SkerryV1).await;
+    edge.pushed(SENSOR).await;
+    assert_eq!(
+        said_ack(edge.report(TWIN, reading(json!({"temperature": actual("1")}))).await),
+        Outcome::Done
+    );
+    let before = cloud.statuses().get("sensor1").await.expect("a status").data;
+    let half = |half: Value| reading(json!({"temperature": {"actual": half}}));
+    let state = "device/default/sensor1/state/update";
+    let cases = [
+        (TWIN, json!("text")),
+        (TWIN, json!(7)),
+        (TWIN, Value::Null),
+        (TWIN, json!([])),
+        (TWIN, json!({"twin": 5})),
+        (TWIN, json!({"twin": {"temperature": 5}})),
+        (TWIN, half(json!("5"))),
+        (TWIN, half(json!({"value": 5}))),
+        (TWIN, half(json!({"value": "5", "metadata": {"timestamp": "now"}}))),
+        (TWIN, reading(json!({"temperature": {"actual": {"value": "5"}, "metadata": {"type": 7}}}))),
+        (TWIN, reading(json!({"temperature": {"actual": {"value": "5"}, "actual_version": {"edge": "x"}}}))),
+        (state, json!({"device": 5})),
+        (state, json!({"device": {"state": 5}})),
+        (state, json!("{")),
+        ("device/default/nobody/twin/edge_updated", reading(json!({}))),
+        ("device/default/nobody/state/update", json!({"device": {"state": "ok"}})),
+    ];
+    for (resource, content) in cases {
+        let rejected = cloud.app.metrics.reports_rejected.get();
+        let outcome = said_ack(edge.report(resource, content.clone()).await);
+        assert!(
+            matches!(&outcome, Outcome::Rejected(why) if !why.is_empty()),
+            "{resource} {content}: {outcome:?}"
+        );
+        assert_eq!(cloud.app.metrics.reports_rejected.get(), rejected + 1, "{resource} {content}");
+    }
+    assert!(cloud.app.metrics.render().contains("cloudcore_device_reports_rejected_total 16"));
+    assert_eq!(cloud.statuses().get("sensor1").await.expect("a status").data, before);
+    // The session lives, and the next right one is taken.
+    assert_eq!(
+        said_ack(edge.report(TWIN, reading(json!({"temperature": actual("2")}))).await),
+        Outcome::Done
+    );
+    assert_eq!(twins(&cloud).await[0]["reported"]["value"], "2");
+    cloud.stop().await;
+}

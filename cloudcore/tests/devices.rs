@@ -48,7 +48,7 @@ async fn a_sensors_reading_is_in_the_api_when_it_is_confirmed() {
             assert!(confirmed(&edge.report(TWIN, twin(value)).await));
             assert_eq!(reported(&cloud).await.as_deref(), Some(value));
         }
-        let state = json!({"event_id": "e", "device": {"name": "sensor1", "state": "online",
+        let state = json!({"event_id": "e", "device": {"name": "sensor1", "state": "Online",
             "lastOnlineTime": "2026-11-21T07:32:02Z"}});
         assert!(confirmed(
             &edge.report("device/default/sensor1/state/update", state.to_string().into()).await
@@ -58,7 +58,7 @@ async fn a_sensors_reading_is_in_the_api_when_it_is_confirmed() {
         let expected = json!({
             "twins": [{"propertyName": "temperature", "reported": {"value": "42",
                        "metadata": {"timestamp": "1795246318922", "type": "int"}}}],
-            "state": "online", "lastOnlineTime": "2026-11-21T07:32:02Z",
+            "state": "Online", "lastOnlineTime": "2026-11-21T07:32:02Z",
         });
         assert_eq!(status.data["status"], expected);
         cloud.stop().await;

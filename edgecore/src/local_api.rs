@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 use tasks::{Restart, TaskSet};
@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::edged::Pulse;
 use crate::edgehub::{self, Connection};
+use crate::metrics::Metrics;
 
 /// How long answers that are under way may take when the agent ends. Who follows a log is cut off.
 const GRACE: Duration = Duration::from_millis(500);
@@ -40,12 +41,19 @@ struct Cloud {
 pub struct LocalApi {
     hub: edgehub::Handle,
     pods: Option<(Pulse, Router)>,
+    metrics: Metrics,
 }
 
 impl LocalApi {
     /// The state of the link alone.
     pub fn new(hub: edgehub::Handle) -> Self {
-        Self { hub, pods: None }
+        Self { hub, pods: None, metrics: Metrics::default() }
+    }
+
+    /// What is counted of devices, at `/metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The pods too.
@@ -70,7 +78,13 @@ impl LocalApi {
             .route("/healthz/log", get(async || "ok"))
             .with_state(pulse);
         let link = Router::new().route("/cloud", get(cloud)).with_state(self.hub);
-        health.merge(link).merge(pods.unwrap_or_default())
+        let metrics = self.metrics;
+        let pods = match pods {
+            // Its page has the pods' numbers too.
+            Some(pods) => pods.layer(Extension(metrics)),
+            None => Router::new().route("/metrics", get(async move || metrics.render())),
+        };
+        health.merge(link).merge(pods)
     }
 }
 

@@ -13,6 +13,7 @@ use edgecore::edged::node::{self, NodeSettings};
 use edgecore::edgehub::{self, Hub, Outbox};
 use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
+use edgecore::metrics::Metrics;
 use edgecore::{devicetwin, dmi, lock, metamanager, rules, servicebus, takeover, taskmanager};
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
@@ -169,7 +170,8 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     }
     let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::new(store.clone())];
 
-    let mut local = LocalApi::new(hub.clone());
+    let metrics = Metrics::default();
+    let mut local = LocalApi::new(hub.clone()).with_metrics(metrics.clone());
     let mut images = None;
     if config.modules.edged.enable {
         let pods = edged::start(settings.pods, store.clone(), hub.connection(), &pod_tasks)?;
@@ -185,7 +187,8 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         jobs = Some(handle);
     }
     let (modules, mut rules) = (&config.modules, None);
-    let bus = modules.device_twin.enable.then(|| EventBus::new(settings.mqtt));
+    let mqtt = eventbus::Settings { metrics: metrics.clone(), ..settings.mqtt };
+    let bus = modules.device_twin.enable.then(|| EventBus::new(mqtt));
     if modules.event_bus.enable || modules.service_bus.enable {
         let publisher = bus.as_ref().filter(|_| modules.event_bus.enable).map(EventBus::publisher);
         let caller = modules.service_bus.enable.then(|| servicebus::Caller::new(settings.programs.timeout));
@@ -206,12 +209,12 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     if let Some(bus) = bus {
         let voice = Arc::new(bus.publisher());
         let connection = Some(hub.connection());
+        let counted = devicetwin::Settings { metrics: metrics.clone(), ..settings.twins };
         let twins =
-            devicetwin::open(settings.twins, Some(store.clone()), connection.clone(), voice, &twin_tasks)
-                .await?;
+            devicetwin::open(counted, Some(store.clone()), connection.clone(), voice, &twin_tasks).await?;
         outboxes.push(Arc::new(twins.clone()));
-        let mappers =
-            dmi::start(settings.mappers, store.clone(), twins.clone(), connection, &mapper_tasks).await;
+        let counted = dmi::Settings { metrics, ..settings.mappers };
+        let mappers = dmi::start(counted, store.clone(), twins.clone(), connection, &mapper_tasks).await;
         outboxes.push(Arc::new(mappers));
         if config.modules.event_bus.enable {
             // A taken port must not cost the node its pods.

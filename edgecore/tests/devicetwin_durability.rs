@@ -50,7 +50,8 @@ async fn without_a_cloud_the_newest_of_each_property_waits_in_one_message_also_a
         );
     }
     client.publish("$hw/events/device/default/sensor1/state/update", &json!({"state": "online"})).await;
-    report(&mut client, "p0", "last").await;
+    let answer = report(&mut client, "p0", "last").await;
+    let taken_at = answer["twin"]["p0"]["actual"]["metadata"]["timestamp"].clone();
     edge.stop().await;
 
     let edge = Edge::start(directory.path()).await;
@@ -67,6 +68,7 @@ async fn without_a_cloud_the_newest_of_each_property_waits_in_one_message_also_a
         .collect();
     assert_eq!(shown, BTreeMap::from([("p0", "last"), ("p1", "19"), ("p2", "17")]));
     assert_eq!(content["twin"]["p0"]["actual_version"], json!({"cloud": 0, "edge": 8}));
+    assert_eq!(content["twin"]["p0"]["actual"]["metadata"]["timestamp"], taken_at, "of when it was read");
     assert!(content["twin"]["p0"].get("expected").is_none());
     assert_eq!(twins.route.source.to_string(), "twin");
     assert_eq!(twins.route.group.to_string(), "resource");

@@ -37,7 +37,7 @@ fn mosquitto(directory: &Path, port: u16) -> Mosquitto {
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let extra = format!(
-        "allow_anonymous false\npassword_file {}\npersistence true\npersistence_location {}/\nautosave_interval 1\nautosave_on_changes true\nuser root",
+        "log_dest file {1}/mosquitto.log\nlog_type all\nallow_anonymous false\npassword_file {0}\npersistence true\npersistence_location {1}/\nautosave_interval 1\nautosave_on_changes true\nuser root",
         passwords.display(),
         directory.display()
     );
@@ -77,10 +77,19 @@ async fn devices_at_an_external_broker_are_served_also_after_it_was_restarted() 
     report(&mut sensor, "21").await;
 
     drop(broker);
+    let log = directory.path().join("mosquitto.log");
+    std::fs::remove_file(&log).unwrap();
     let _broker = mosquitto(directory.path(), port);
     let mut sensor = Client::login(port, "sensor2", "edge", "secret").await;
     sensor.subscribe(&format!("{UPDATE}/result")).await;
     report(&mut sensor, "22").await;
+    // All of it again, and with QoS 1.
+    let log = std::fs::read_to_string(log).unwrap();
+    for filter in
+        ["device/+/+/state/update", "device/+/+/twin/get", "device/+/+/twin/update", "node/+/membership/get"]
+    {
+        assert!(log.contains(&format!("$hw/events/{filter} (QoS 1)")), "{filter}: {log}");
+    }
     edge.stop().await;
 }
 

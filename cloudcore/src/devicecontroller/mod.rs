@@ -74,8 +74,7 @@ impl DeviceController {
                 self.accept(node, device, request)
             }
             other => {
-                let message = format!("cloudcore does not serve {} of {other}", request.route.operation);
-                Err(Outcome::Rejected(message))
+                Err(self.reject(format!("cloudcore does not serve {} of {other}", request.route.operation)))
             }
         };
         let (arrived, metrics) = (Instant::now(), self.metrics.clone());

@@ -27,6 +27,12 @@ pub(super) struct TwinChange {
 /// Reads a twin or state report. KubeEdge sends the first as JSON and the second as JSON in a string; both are taken
 /// in both forms.
 pub(super) fn parse(report: &Message) -> Result<Change, ContentError> {
+    let text = report.content.as_str();
+    // serde reads a struct from an array too.
+    if text.as_deref().unwrap_or(report.content.get()).trim_start().starts_with('[') {
+        let (path, reason) = (String::new(), "an object is expected, not an array".to_owned());
+        return Err(ContentError::Shape { path, reason });
+    }
     if matches!(report.route.resource, Resource::DeviceStateUpdate { .. }) {
         let update: StateUpdate = report.content.parse_lenient()?;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());

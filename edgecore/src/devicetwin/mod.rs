@@ -22,6 +22,7 @@ pub use store::StoreError;
 
 use crate::edgehub::Connection;
 use crate::metamanager;
+use crate::metrics::Metrics;
 use engine::{Change, Device, DeviceId, Engine, Limits, Notice};
 use store::Store;
 use worker::Worker;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub node: String,
     /// What one device may ask of us.
     pub limits: Limits,
+    /// Where requests are counted.
+    pub metrics: Metrics,
 }
 
 impl Settings {
@@ -51,7 +54,7 @@ impl Settings {
     #[must_use]
     pub fn beside(data_source: &std::path::Path, node: impl Into<String>) -> Self {
         let path = data_source.with_file_name("devicetwin.db");
-        Self { path, node: node.into(), limits: Limits::default() }
+        Self { path, node: node.into(), limits: Limits::default(), metrics: Metrics::default() }
     }
 }
 
@@ -68,8 +71,9 @@ pub async fn open(
     let engine = Engine::new(store.load().await?, settings.limits, fastrand::u64(..));
     let (commands, queue) = mpsc::channel(QUEUE);
     let (changed, changes) = watch::channel(0);
+    let Settings { node, metrics, .. } = settings;
     let worker =
-        Worker { engine, store, node: settings.node, commands: queue, changed, objects, connection, voice };
+        Worker { engine, store, node, commands: queue, changed, objects, connection, voice, metrics };
     // The state outlives a panic of one run; only one run at a time holds it.
     let worker = Arc::new(Mutex::new(worker));
     tasks.spawn("worker", Restart::on_failure(), move |token| {

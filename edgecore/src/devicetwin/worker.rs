@@ -17,6 +17,7 @@ use super::store::{Store, StoreError};
 use super::{Voice, engine};
 use crate::edgehub::Connection;
 use crate::metamanager;
+use crate::metrics::Metrics;
 
 /// Requests that share a transaction.
 const BATCH: usize = 512;
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub(super) objects: Option<metamanager::Handle>,
     pub(super) connection: Option<watch::Receiver<Connection>>,
     pub(super) voice: Arc<dyn Voice>,
+    pub(super) metrics: Metrics,
 }
 
 impl Worker {
@@ -110,6 +112,11 @@ impl Worker {
         }
         let (requests, dones): (Vec<_>, Vec<_>) = asks.into_iter().unzip();
         for (verdict, done) in self.batch(&requests).await.into_iter().zip(dones) {
+            match &verdict {
+                Verdict::Done => self.metrics.taken(),
+                Verdict::Refused(reason) => self.metrics.refused(reason.word()),
+                Verdict::NotStored => self.metrics.unstored(),
+            }
             // Who no longer waits has no use for the verdict.
             let _ = done.send(verdict);
         }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::edgehub::Connection;
 use crate::folder::Folder;
+use crate::metrics::Metrics;
 use crate::{devicetwin, metamanager};
 use registry::{Mapper, Registry};
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// The name of this node.
     pub node: String,
+    /// Where refusals are counted.
+    pub metrics: Metrics,
 }
 
 // === impl Settings ===
@@ -53,6 +56,7 @@ impl Settings {
             sockets: [directory.join("dmi.sock"), directory.join("dmi/dmi.sock")],
             folder: database.with_file_name("mappers"),
             node: node.into(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -67,7 +71,12 @@ pub async fn start(
 ) -> Outlook {
     let registry = Arc::new(Registry::open(Folder::new(&settings.folder)).await);
     let catalog = catalog::Source { objects, node: settings.node };
-    let service = server::Manager { registry: Arc::clone(&registry), catalog: catalog.clone(), twins };
+    let service = server::Manager {
+        registry: Arc::clone(&registry),
+        catalog: catalog.clone(),
+        twins,
+        metrics: settings.metrics,
+    };
     let outlook = Outlook::new(connection);
     let (watcher, watched) = (outlook.clone(), Arc::clone(&registry));
     tasks.spawn("outlook", Restart::on_failure(), move |token| {

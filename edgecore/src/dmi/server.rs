@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::info;
 
 use super::catalog::Source;
@@ -22,6 +22,7 @@ use super::registry::{Mapper, Registry};
 use super::report;
 use crate::devicetwin::engine::{self, DeviceId, Verb};
 use crate::devicetwin::{self, Verdict};
+use crate::metrics::Metrics;
 
 /// Requests of one connection that are worked on at a time; those after them wait.
 const AT_ONCE: usize = 256;
@@ -47,6 +48,7 @@ pub(super) struct Manager {
     pub registry: Arc<Registry>,
     pub catalog: Source,
     pub twins: devicetwin::Handle,
+    pub metrics: Metrics,
 }
 
 /// Serves until cancelled. The socket's file is gone afterwards.
@@ -96,6 +98,29 @@ impl DeviceManagerService for Manager {
         &self,
         request: Request<wire::MapperRegisterRequest>,
     ) -> Result<Response<wire::MapperRegisterResponse>, Status> {
+        self.counted(self.register(request).await)
+    }
+
+    async fn report_device_status(
+        &self,
+        request: Request<wire::ReportDeviceStatusRequest>,
+    ) -> Result<Response<wire::ReportDeviceStatusResponse>, Status> {
+        self.counted(self.take_status(request).await)
+    }
+
+    async fn report_device_states(
+        &self,
+        request: Request<wire::ReportDeviceStatesRequest>,
+    ) -> Result<Response<wire::ReportDeviceStatesResponse>, Status> {
+        self.counted(self.take_states(request).await)
+    }
+}
+
+impl Manager {
+    async fn register(
+        &self,
+        request: Request<wire::MapperRegisterRequest>,
+    ) -> Result<Response<wire::MapperRegisterResponse>, Status> {
         let wire::MapperRegisterRequest { with_data, mapper } = request.into_inner();
         let mapper = mapper.ok_or_else(|| Status::invalid_argument("mapper is missing"))?;
         if mapper.protocol.is_empty() {
@@ -130,7 +155,7 @@ impl DeviceManagerService for Manager {
         Ok(Response::new(answer))
     }
 
-    async fn report_device_status(
+    async fn take_status(
         &self,
         request: Request<wire::ReportDeviceStatusRequest>,
     ) -> Result<Response<wire::ReportDeviceStatusResponse>, Status> {
@@ -145,7 +170,7 @@ impl DeviceManagerService for Manager {
         Ok(Response::new(wire::ReportDeviceStatusResponse {}))
     }
 
-    async fn report_device_states(
+    async fn take_states(
         &self,
         request: Request<wire::ReportDeviceStatesRequest>,
     ) -> Result<Response<wire::ReportDeviceStatesResponse>, Status> {
@@ -160,6 +185,19 @@ impl DeviceManagerService for Manager {
 }
 
 impl Manager {
+    /// The answer; a refusal is counted.
+    fn counted<T>(&self, answer: Result<T, Status>) -> Result<T, Status> {
+        answer.inspect_err(|refused| {
+            self.metrics.mapper_refused(match refused.code() {
+                Code::InvalidArgument => "invalid",
+                Code::NotFound => "no_device",
+                Code::ResourceExhausted => "too_many",
+                Code::Unavailable => "unstored",
+                _ => "malformed",
+            });
+        })
+    }
+
     /// Answered when the report is on disk: what a mapper was told to be taken is not lost.
     async fn submit(&self, device: DeviceId, verb: Verb, payload: Bytes) -> Result<(), Status> {
         match self.twins.ask(engine::Request::Device { device, verb, payload }).await {

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 pub use publisher::Publisher;
 pub use settings::{Settings, SettingsError};
 
+use crate::metrics::Metrics;
 use crate::{devicetwin, rules};
 use broker::{Broker, Limits, ListenError, Plan, Router};
 use external::External;
@@ -31,6 +32,7 @@ pub struct EventBus {
     publisher: Publisher,
     internal: Option<Plan>,
     external: Option<(settings::External, mpsc::Receiver<Outgoing>)>,
+    metrics: Metrics,
 }
 
 impl EventBus {
@@ -46,12 +48,13 @@ impl EventBus {
             node: settings.node.into(),
             internal,
             external: settings.external.as_ref().map(|_| sender),
-            lost: Arc::default(),
+            lost: settings.metrics.unheard(),
         };
         Self {
             publisher,
             internal: settings.internal.map(|internal| internal.plan),
             external: settings.external.map(|external| (external, receiver)),
+            metrics: settings.metrics,
         }
     }
 
@@ -69,7 +72,7 @@ impl EventBus {
         rules: Option<rules::Handle>,
         tasks: &TaskSet,
     ) -> Result<Option<SocketAddr>, ListenError> {
-        let listeners = Listeners { twins, rules };
+        let listeners = Listeners { twins, rules, metrics: self.metrics };
         if let Some((address, outgoing)) = self.external {
             let lost = Arc::clone(&self.publisher.lost);
             let external = External { address, listeners: listeners.clone(), outgoing, lost };

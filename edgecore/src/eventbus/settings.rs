@@ -8,6 +8,7 @@ use proto::config::{EventBus, MqttMode};
 use tracing::warn;
 
 use super::broker::{Door, Plan, Tls};
+use crate::metrics::Metrics;
 
 /// What the operator says about MQTT.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub internal: Option<Internal>,
     /// The external broker, if one is used.
     pub external: Option<External>,
+    /// Where hostile clients and lost messages are counted.
+    pub metrics: Metrics,
 }
 
 /// The broker in this process.
@@ -85,6 +88,7 @@ impl Settings {
             node: node.to_owned(),
             internal: embedded.then(|| inside(config, database)).transpose()?,
             external: external.then(|| outside(config, node)).transpose()?,
+            metrics: Metrics::default(),
         })
     }
 }

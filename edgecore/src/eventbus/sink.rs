@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::broker::{Outcome, Sink};
 use super::topic;
 use crate::devicetwin::{self, Verdict};
+use crate::metrics::Metrics;
 use crate::rules;
 
 /// Who listens behind the brokers.
@@ -14,6 +15,7 @@ use crate::rules;
 pub(super) struct Listeners {
     pub(super) twins: devicetwin::Handle,
     pub(super) rules: Option<rules::Handle>,
+    pub(super) metrics: Metrics,
 }
 
 impl Listeners {
@@ -21,6 +23,10 @@ impl Listeners {
     pub(super) async fn submit(&self, topic: &str, payload: Bytes) -> Option<oneshot::Receiver<Verdict>> {
         if let Some(request) = topic::request(topic, payload.clone()) {
             return Some(self.twins.submit(request).await);
+        }
+        if topic::is_ours(topic) {
+            self.metrics.strange_topic();
+            return None;
         }
         self.rules.as_ref()?.keep(topic, payload).await
     }
@@ -33,6 +39,10 @@ impl Sink for Listeners {
             Some(verdict) => Outcome::Waiting(verdict),
             None => Outcome::Settled,
         }
+    }
+
+    fn put_out(&self, why: &'static str) {
+        self.metrics.put_out(why);
     }
 }
 

@@ -36,6 +36,11 @@ pub fn request(topic: &str, payload: Bytes) -> Option<Request> {
     (verb == "membership/get" && !node.is_empty()).then_some(Request::Membership { payload })
 }
 
+/// Whether the topic is one where only devices, this node and its applications speak, in KubeEdge's words.
+pub(super) fn is_ours(topic: &str) -> bool {
+    topic.starts_with(DEVICE) || topic.starts_with(NODE)
+}
+
 /// Where a notice of the node `node` is published.
 #[must_use]
 pub fn of(channel: &Channel, node: &str) -> String {

@@ -12,6 +12,7 @@ use edgecore::dmi;
 use edgecore::edgehub;
 use edgecore::eventbus::{self, EventBus, Publisher};
 use edgecore::metamanager;
+use edgecore::metrics::Metrics;
 use proto::config;
 use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::session::Outcome;
@@ -27,6 +28,7 @@ pub struct Edge {
     pub twins: devicetwin::Handle,
     pub publisher: Publisher,
     pub port: u16,
+    pub metrics: Metrics,
     tasks: [TaskSet; 4],
     _link: edgehub::Link,
 }
@@ -48,21 +50,23 @@ impl Edge {
         let path = directory.join("edgecore.db");
         let objects =
             metamanager::open(metamanager::Settings::new(&path, NODE), hub, &tasks[0]).await.unwrap();
-        let bus = EventBus::new(eventbus::Settings::new(config, NODE, &path).unwrap());
+        let metrics = Metrics::default();
+        let bus = eventbus::Settings::new(config, NODE, &path).unwrap();
+        let bus = EventBus::new(eventbus::Settings { metrics: metrics.clone(), ..bus });
         let publisher = bus.publisher();
         let voice = std::sync::Arc::new(publisher.clone());
-        let settings = Settings::beside(&path, NODE);
+        let settings = Settings { metrics: metrics.clone(), ..Settings::beside(&path, NODE) };
         let twins = devicetwin::open(settings, Some(objects.clone()), None, voice, &tasks[1]).await.unwrap();
         bus.start(twins.clone(), None, &tasks[2]).await.unwrap();
         dmi::start(
-            dmi::Settings::new(directory, &path, NODE),
+            dmi::Settings { metrics: metrics.clone(), ..dmi::Settings::new(directory, &path, NODE) },
             objects.clone(),
             twins.clone(),
             None,
             &tasks[3],
         )
         .await;
-        Self { objects, twins, publisher, port, tasks, _link: link }
+        Self { objects, twins, publisher, port, metrics, tasks, _link: link }
     }
 
     pub async fn stop(self) {

@@ -54,6 +54,27 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In one word, for who counts.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLong { .. } => "oversized",
+            Self::NoTwin => "no_twin",
+            Self::NoValue => "no_value",
+            Self::KeyCharacters => "key",
+            Self::ValueCharacters => "characters",
+            Self::TypeNotAllowed => "type_word",
+            Self::WrongValue(_) => "type",
+            Self::BelowMinimum { .. } | Self::AboveMaximum { .. } => "range",
+            Self::ReadOnly { .. } => "read_only",
+            Self::TooManyProperties { .. } => "too_many",
+            Self::UpdateNoDevice | Self::GetNoDevice(_) | Self::StateNoDevice(_) => "no_device",
+            Self::UnknownState(_) => "state",
+            Self::NotStored(_) => "unstored",
+        }
+    }
+
     /// KubeEdge's code for it.
     #[must_use]
     pub fn code(&self) -> u16 {

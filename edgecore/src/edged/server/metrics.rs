@@ -1,19 +1,21 @@
 //! Owns `/metrics/resource`, which metrics-server reads, and the kubelet's `/metrics`, in Prometheus' text form.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use super::Shared;
-use super::exposition::Page;
 use super::stats::{self, ContainerStats, NodeStats, PodStats, Sample};
 use crate::edged::runtime::{Container, ContainerState};
 use crate::edged::static_pods;
+use crate::exposition::Page;
+use crate::metrics::Metrics;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`.
-pub(super) async fn own(State(shared): State<Shared>) -> Response {
+pub(super) async fn own(State(shared): State<Shared>, devices: Option<Extension<Metrics>>) -> Response {
     let pods = match shared.pods().all().await {
         Ok(pods) => pods,
         Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -52,6 +54,9 @@ pub(super) async fn own(State(shared): State<Shared>) -> Response {
     family.row(&[("static", "")], pods.len() - statics, None);
     family.row(&[("static", "true")], statics, None);
     process(&mut page);
+    if let Some(Extension(devices)) = devices {
+        devices.rows(&mut page);
+    }
     answer(page)
 }
 

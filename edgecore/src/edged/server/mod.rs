@@ -3,7 +3,6 @@
 //!
 //! May call: the store, the runtime, cgroups. Called by the binary, which serves it on loopback beside `/healthz`.
 
-mod exposition;
 mod logs;
 mod metrics;
 mod pods;

@@ -97,6 +97,21 @@ impl End {
         })
     }
 
+    /// What the client did wrong, in one word; `None`: nothing.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Goodbye | Self::GoodbyeWithWill | Self::Closed | Self::TakenOver => return None,
+            Self::Shutdown | Self::NotStored | Self::Io(_) => return None,
+            Self::Silent => "silent",
+            Self::NoIntroduction => "no_introduction",
+            Self::Stalled => "stalled",
+            Self::TooMany => "too_many",
+            Self::Refused(_) => "refused",
+            Self::Frame(FrameError::TooLong(_)) => "oversized",
+            Self::Frame(_) => "malformed",
+        })
+    }
+
     /// A will is spoken unless the client took its leave (MQTT-3.1.2-8, -10).
     fn is_polite(&self) -> bool {
         matches!(self, Self::Goodbye)

@@ -100,14 +100,17 @@ impl Open {
                     let (router, users, sink, tls) =
                         (router.clone(), users.clone(), sink.clone(), open.tls.clone());
                     clients.spawn_once("client", move |token| async move {
-                        let Some(tls) = tls else {
-                            let end = Connection::new(stream, router, users, sink).run(token).await;
-                            debug!(%peer, "MQTT client gone: {end}");
-                            return;
+                        let judge = sink.clone();
+                        let end = match tls {
+                            None => Connection::new(stream, router, users, sink).run(token).await,
+                            Some(tls) => match handshake(&tls, stream, peer).await {
+                                Some(stream) => Connection::new(stream, router, users, sink).run(token).await,
+                                None => return judge.put_out("tls"),
+                            },
                         };
-                        if let Some(stream) = handshake(&tls, stream, peer).await {
-                            let end = Connection::new(stream, router, users, sink).run(token).await;
-                            debug!(%peer, "MQTT client gone: {end}");
+                        debug!(%peer, "MQTT client gone: {end}");
+                        if let Some(fault) = end.fault() {
+                            judge.put_out(fault);
                         }
                     });
                 }

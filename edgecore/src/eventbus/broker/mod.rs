@@ -110,6 +110,11 @@ pub enum Outcome {
 pub trait Sink: Clone + Send + Sync + 'static {
     /// Looks at one message. May wait: the client is not read meanwhile. Messages of one client come in order.
     async fn take(&self, topic: &str, payload: Bytes) -> Outcome;
+
+    /// A client was disconnected for what it did; why in one word.
+    fn put_out(&self, why: &'static str) {
+        let _ = why;
+    }
 }
 
 /// The broker cannot serve.

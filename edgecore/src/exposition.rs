@@ -6,30 +6,30 @@ use jiff::Timestamp;
 
 /// A page of families.
 #[derive(Debug, Default)]
-pub(super) struct Page(String);
+pub(crate) struct Page(String);
 
 /// Rows of one name.
-pub(super) struct Family<'a> {
+pub(crate) struct Family<'a> {
     page: &'a mut Page,
     name: &'static str,
 }
 
 impl Page {
     /// Begins a family. `kind` is `counter` or `gauge`.
-    pub(super) fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+    pub(crate) fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
         self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         Family { page: self, name }
     }
 
     /// The text.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.0
     }
 }
 
 impl Family<'_> {
     /// One row. `at` is when the value was so, if not now.
-    pub(super) fn row(&mut self, labels: &[(&str, &str)], value: impl Display, at: Option<Timestamp>) {
+    pub(crate) fn row(&mut self, labels: &[(&str, &str)], value: impl Display, at: Option<Timestamp>) {
         let labels: Vec<String> =
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
