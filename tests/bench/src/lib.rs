@@ -4,6 +4,7 @@
 //! real binaries ([`e2e::Stack`]) and returns [`Measure`]s; `main.rs` prints them as a table and as JSON, and the
 //! crate `promise` compares them with what is promised.
 
+mod acid;
 mod device;
 mod disk;
 mod fleet;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{Measure, device, disk, fleet, load, mapper, memory, plane, pod, reconnect};
+use crate::{Measure, acid, device, disk, fleet, load, mapper, memory, plane, pod, reconnect};
 
 /// What can be measured on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,13 +30,18 @@ pub enum Benchmark {
     Plane,
     /// A Deployment of 500 replicas onto 50 nodes.
     Schedule,
+    /// New kinds, and 200 watchers while 500 objects a second change.
+    Storm,
+    /// A Deployment on a real node from its creation to its end.
+    Acid,
 }
 
 /// The names of all measures, as promises refer to them.
-pub const NAMES: [&str; 49] = [
+pub const NAMES: [&str; 53] = [
     "cloud.reconnect",
     "cloudcore.rss",
     "cloudcore.size",
+    "deployment.acid",
     "dmi.p99",
     "dmi.rate",
     "edge.boot-50",
@@ -59,6 +64,7 @@ pub const NAMES: [&str; 49] = [
     "fleet.states",
     "keadm.size",
     "plane.cpu-restart",
+    "plane.crd",
     "plane.create-1",
     "plane.create-64",
     "plane.create-8",
@@ -73,6 +79,8 @@ pub const NAMES: [&str; 49] = [
     "plane.rss-restart",
     "plane.rss-watchers",
     "plane.schedule",
+    "plane.storm-p99",
+    "plane.storm-rate",
     "plane.update-1",
     "plane.update-64",
     "plane.update-8",
@@ -112,6 +120,8 @@ impl Benchmark {
             Self::Size => disk::sizes(),
             Self::Plane => plane::run().await,
             Self::Schedule => plane::schedule().await,
+            Self::Storm => plane::storm().await,
+            Self::Acid => acid::run().await,
         }
     }
 }

@@ -9,6 +9,7 @@
 mod admission;
 pub mod auth;
 mod call;
+mod contention;
 mod deletion;
 mod documents;
 mod hooks;
@@ -80,6 +81,8 @@ pub(crate) struct Api {
     quotas: tokio::sync::Mutex<()>,
     /// Services get addresses and node ports one at a time.
     services: tokio::sync::Mutex<()>,
+    /// Those who write to one object try again one at a time.
+    contention: contention::Contention,
     /// Who is asked about writes.
     registrations: hooks::Registrations,
 }
@@ -104,6 +107,7 @@ impl Api {
             crds: tokio::sync::Mutex::default(),
             quotas: tokio::sync::Mutex::default(),
             services: tokio::sync::Mutex::default(),
+            contention: contention::Contention::default(),
             registrations: hooks::Registrations::default(),
         }))
     }

@@ -147,7 +147,11 @@ impl Api {
         let resource = &target.resource;
         let (group, plural, name) = (&resource.group, &resource.plural, &target.name);
         let allots = part == Part::Main && target.is_core("services");
-        for _ in 0..ATTEMPTS {
+        let mut queued = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 && queued.is_none() {
+                queued = self.queue_for(target).await;
+            }
             let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
             let old = value(resource, &current);
             let mut new = edit(&old)?;

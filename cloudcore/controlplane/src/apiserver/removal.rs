@@ -12,7 +12,11 @@ impl Api {
     /// Deletes an object, or begins to.
     pub(crate) async fn remove(&self, target: &Target, how: &Deletion) -> Result<Removed, Status> {
         let resource = &target.resource;
-        for _ in 0..ATTEMPTS {
+        let mut queued = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 && queued.is_none() {
+                queued = self.queue_for(target).await;
+            }
             let current = self.store.get(&target.id()).ok_or_else(|| target.not_found())?;
             let old = value(resource, &current);
             preconditions(target, how, &old)?;
@@ -40,6 +44,7 @@ impl Api {
             };
             match written {
                 Ok(removed) => {
+                    drop(queued);
                     self.after_write(target).await;
                     return Ok(removed);
                 }

@@ -89,6 +89,21 @@ async fn the_second_writer_with_the_same_revision_gets_a_conflict() {
     assert_eq!(room.store.delete(id("x"), 1).await.unwrap_err(), WriteError::NotFound);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_that_others_were_faster_finds_what_they_wrote() {
+    let room = room().await;
+    for number in 0..200 {
+        let id = id(&format!("p{number}"));
+        let tries = (0..4).map(async |try_| {
+            let made = room.store.create(id.clone(), pod("p", try_)).await;
+            assert!(room.store.get(&id).is_some(), "{made:?}, and it is not there");
+            made.is_ok()
+        });
+        let made = futures::future::join_all(tries).await;
+        assert_eq!(made.into_iter().filter(|made| *made).count(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_watcher_that_falls_out_of_the_history_is_told_to_list_again() {
     let room = room().await;

@@ -54,6 +54,12 @@ struct Pending {
     answer: oneshot::Sender<Result<Arc<Object>, WriteError>>,
 }
 
+/// A request that is refused because of one before it in the same group. Who is told of that must find it.
+struct Late {
+    answer: oneshot::Sender<Result<Arc<Object>, WriteError>>,
+    error: WriteError,
+}
+
 pub(super) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
     state.write().unwrap_or_else(PoisonError::into_inner)
 }
@@ -106,24 +112,37 @@ impl Writer {
             }
             return;
         }
-        let pending = self.admit(group);
+        let (pending, late) = self.admit(group);
         if pending.is_empty() {
             return;
         }
         let rows: Vec<Row<'_>> = pending.iter().map(Pending::row).collect();
         let dead = write(&self.state).take_dead(SWEEP_FROM, SWEEP);
         match self.disk.append(&rows, &dead).await {
-            Ok(()) => self.publish(pending),
-            Err(reason) => self.refuse(pending, dead, &reason.to_string()),
+            Ok(()) => {
+                self.publish(pending);
+                for Late { answer, error } in late {
+                    // A caller that went away needs no answer.
+                    let _ = answer.send(Err(error));
+                }
+            }
+            Err(reason) => {
+                let reason = reason.to_string();
+                self.refuse(pending, dead, &reason);
+                for Late { answer, .. } in late {
+                    // A caller that went away needs no answer.
+                    let _ = answer.send(Err(WriteError::Disk(reason.clone())));
+                }
+            }
         }
     }
 
     /// Checks each request against the state as the ones before it will have left it, and gives it its revision.
-    fn admit(&mut self, group: &mut Vec<Request>) -> Vec<Pending> {
+    fn admit(&mut self, group: &mut Vec<Request>) -> (Vec<Pending>, Vec<Late>) {
         let state = read(&self.state);
         let now = Timestamp::now().as_second();
         let mut ahead: HashMap<ObjectId, Option<Arc<Object>>> = HashMap::new();
-        let mut pending = Vec::with_capacity(group.len());
+        let (mut pending, mut late) = (Vec::with_capacity(group.len()), Vec::new());
         for Request { id, expected, change, answer } in group.drain(..) {
             let current = ahead.get(&id).cloned().unwrap_or_else(|| state.get(&id));
             let revision = self.used + 1;
@@ -147,11 +166,12 @@ impl Writer {
                     ahead.insert(id.clone(), (!deleted).then(|| Arc::clone(&object)));
                     pending.push(Pending { id, object, deleted, answer });
                 }
+                Err(error) if ahead.contains_key(&id) => late.push(Late { answer, error }),
                 // A caller that went away needs no answer.
                 Err(error) => drop(answer.send(Err(error))),
             }
         }
-        pending
+        (pending, late)
     }
 
     fn publish(&self, pending: Vec<Pending>) {

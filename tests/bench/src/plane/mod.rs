@@ -1,9 +1,11 @@
-//! The embedded control plane by itself: writes, lists, watches, memory, disk, start, scheduling.
+//! The embedded control plane by itself: writes, lists, watches, new kinds, memory, disk, start, scheduling.
 
+mod crds;
 mod http;
 mod lists;
 mod schedule;
 mod start;
+mod storm;
 mod watches;
 mod writes;
 
@@ -21,6 +23,15 @@ pub(crate) use schedule::run as schedule;
 const SETTLE: Duration = Duration::from_secs(10);
 /// Objects of a large cluster.
 const OBJECTS: usize = 10_000;
+
+/// New kinds, and watchers in a storm of changes.
+pub(crate) async fn storm() -> Result<Vec<Measure>> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    stack.token().await?;
+    let mut measures = vec![crds::run(&stack).await?];
+    measures.extend(storm::run(&stack).await?);
+    Ok(measures)
+}
 
 pub(crate) async fn run() -> Result<Vec<Measure>> {
     let mut measures = Vec::new();

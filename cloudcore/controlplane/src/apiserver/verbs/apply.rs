@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{check_fields, decode, may_create};
 use crate::apiserver::call::Call;
 use crate::apiserver::http::parse_yaml;
-use crate::apiserver::objects::Part;
+use crate::apiserver::objects::{ATTEMPTS, Part};
 use crate::apiserver::show::Shown;
 use crate::apiserver::write::Write;
 use crate::apiserver::{Api, metadata};
@@ -38,24 +38,37 @@ pub(super) async fn apply(
         decode(target, &mut new)?;
         Ok(new)
     };
-    if api.store.get(&target.id()).is_none() && part == Part::Main {
-        let uid = metadata::text(&config, "uid");
-        if !uid.is_empty() {
-            let why = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            let (group, plural) = (&target.resource.group, &target.resource.plural);
-            return Err(Status::conflict(group, plural, &target.name, &why));
+    let missing = || part == Part::Main && api.store.get(&target.id()).is_none();
+    for _ in 0..ATTEMPTS {
+        if missing() {
+            may_appear(api, call, &config)?;
+            match api.create(target, applied(&Value::Null)?, &how).await {
+                // Somebody else was faster: then it is a change.
+                Err(status) if status.reason == Reason::AlreadyExists => {}
+                created => return Ok((created?, true, warnings)),
+            }
         }
-        may_create(api, call)?;
-        match api.create(target, applied(&Value::Null)?, &how).await {
-            // Somebody else was faster: then it is a change.
-            Err(status) if status.reason == Reason::AlreadyExists => {}
-            created => return Ok((created?, true, warnings)),
+        match api.modify(target, part, &how, applied).await {
+            // Somebody else took it away meanwhile: then it is new again.
+            Err(status) if status.reason == Reason::NotFound && part == Part::Main => {}
+            shown => return Ok((shown?, false, warnings)),
         }
     }
-    let shown = api.modify(target, part, &how, applied).await?;
-    Ok((shown, false, warnings))
+    Err(target.not_found())
+}
+
+/// Whether what is not there may be made by applying `config`.
+fn may_appear(api: &Api, call: &Call, config: &Value) -> Result<(), Status> {
+    let target = &call.target;
+    let uid = metadata::text(config, "uid");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        let (group, plural) = (&target.resource.group, &target.resource.plural);
+        return Err(Status::conflict(group, plural, &target.name, &why));
+    }
+    may_create(api, call)
 }
 
 /// Who applies, which has to be said, and how.
