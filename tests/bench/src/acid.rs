@@ -26,11 +26,8 @@ pub(crate) async fn run() -> Result<Vec<Measure>> {
     let running = async |count: usize| -> Result<Vec<Pod>> {
         eventually(&format!("{count} pods are ready and no other is there"), LIMIT, || async {
             let all = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-            if all.len() == count && all.iter().all(pod::is_ready) {
-                Ok(all)
-            } else {
-                Err(format!("{}", all.len()))
-            }
+            let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && pod::is_ready(pod);
+            if all.len() == count && all.iter().all(stays) { Ok(all) } else { Err(format!("{}", all.len())) }
         })
         .await
     };

@@ -12,14 +12,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 const NAME: &str = "operator";
 /// Who has not been heard of for as long has lost it.
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(9);
 /// Who could not renew for as long stops by itself, before others begin.
-const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(7);
 pub const RETRY: Duration = Duration::from_millis(500);
 
 /// When who was the one that works, by this test's clock.
 #[derive(Clone, Default)]
-pub struct Terms(Arc<Mutex<Vec<(String, Instant, Option<Instant>)>>>);
+pub struct Terms(Arc<Mutex<Vec<Served>>>);
+
+/// Who it was, from when on, and until when.
+type Served = (String, Instant, Option<Instant>);
 
 /// Ends with its owner, however that ends.
 pub struct Term {
@@ -148,7 +151,7 @@ impl Candidate {
         let now = MicroTime(Timestamp::now());
         let spec = LeaseSpec {
             holder_identity: Some(self.who.clone()),
-            lease_duration_seconds: Some(6),
+            lease_duration_seconds: Some(9),
             lease_transitions: Some(transitions),
             renew_time: Some(now.clone()),
             acquire_time: Some(now),

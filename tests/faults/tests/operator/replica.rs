@@ -25,7 +25,9 @@ pub const MADE: &str = "made-by=operator";
 pub struct Counts {
     /// Objects that were looked at.
     pub looks: AtomicUsize,
-    /// Watches that were told to list again.
+    /// How often the store's watch was told to list again.
+    pub store_gone: AtomicUsize,
+    /// How often that of a replica was.
     pub gone: AtomicUsize,
 }
 
