@@ -83,7 +83,7 @@ impl Upstream for Controllers {
         if request.route.group == Group::User && request.route.operation == Operation::Upload {
             Either::Right(Either::Left(self.rules.handle(node, request)))
         } else if resource.device().is_some()
-            || matches!(resource, Resource::MembershipDetail | Resource::Mappers)
+            || matches!(resource, Resource::MembershipDetail | Resource::Mappers | Resource::Seen)
         {
             Either::Left(Either::Left(self.devices.handle(node, &request)))
         } else if matches!(resource, Resource::Task { .. }) {

@@ -469,3 +469,35 @@ async fn a_report_that_makes_no_sense_is_turned_down_for_good_counted_and_change
     assert_eq!(twins(&cloud).await[0]["reported"]["value"], "2");
     cloud.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_says_of_when_it_heard_its_devices_is_taken_for_its_own_devices_only() {
+    let cloud = Cloud::start().await;
+    create(&cloud.models(), model("m")).await;
+    create(&cloud.devices(), device("sensor1", "edge1", "m")).await;
+    create(&cloud.devices(), device("foreign", "edge2", "m")).await;
+    let mut edge = Edge::registered(&cloud, "edge1", Dialect::SkerryV1).await;
+    edge.pushed(SENSOR).await;
+    let mappers = json!({"timestamp": 1, "mappers": []});
+    assert_eq!(said_ack(edge.report("mappers", mappers).await), Outcome::Done);
+    for strange in [
+        json!(5),
+        json!({"devices": 5}),
+        json!({"devices": {"default/sensor1": -1}}),
+        json!({"listening": "x"}),
+    ] {
+        let outcome = said_ack(edge.report("seen", strange.clone()).await);
+        assert!(matches!(outcome, Outcome::Rejected(_)), "{strange}: {outcome:?}");
+    }
+    let devices = json!({"default/sensor1": 5, "default/foreign": 5, "nobody": 5, "default/none": 5});
+    let seen = json!({"listening": 10_000, "devices": devices, "mood": "good"});
+    assert_eq!(said_ack(edge.report("seen", seen).await), Outcome::Done);
+    let shown = async |name: &str| {
+        let device = cloud.devices().get(name).await.expect("a device");
+        device.data.pointer("/status/lastReportTime").cloned()
+    };
+    eventually("it is shown when the device was heard", || async { shown("sensor1").await }).await;
+    // It was not heard: its node is another.
+    assert_eq!(shown("foreign").await, None);
+    cloud.stop().await;
+}

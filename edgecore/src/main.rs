@@ -213,6 +213,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         let twins =
             devicetwin::open(counted, Some(store.clone()), connection.clone(), voice, &twin_tasks).await?;
         outboxes.push(Arc::new(twins.clone()));
+        outboxes.push(Arc::new(twins.presence()));
         let counted = dmi::Settings { metrics, ..settings.mappers };
         let mappers = dmi::start(counted, store.clone(), twins.clone(), connection, &mapper_tasks).await;
         outboxes.push(Arc::new(mappers));

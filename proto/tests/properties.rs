@@ -44,6 +44,7 @@ fn resource() -> impl Strategy<Value = Resource> {
         Just(Resource::Twin),
         Just(Resource::KubeCa),
         Just(Resource::Mappers),
+        Just(Resource::Seen),
         Just(Resource::None),
         device().prop_map(|(namespace, name)| Resource::DeviceTwinUpdated { namespace, name }),
         device().prop_map(|(namespace, name)| Resource::DeviceTwinCloudUpdated { namespace, name }),

@@ -14,8 +14,10 @@ mod watch;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
+use proto::devices::SeenReport;
 use proto::message::Message;
 use proto::pki::NodeName;
 use proto::resource::Resource;
@@ -68,6 +70,7 @@ impl DeviceController {
             // Devices are pushed when a node connects; there is nothing to add but that it was heard.
             Resource::MembershipDetail => Err(Outcome::Done),
             Resource::Mappers => Err(self.take_mappers(node, request)),
+            Resource::Seen => Err(self.take_seen(node, request)),
             Resource::DeviceTwinUpdated { namespace, name }
             | Resource::DeviceStateUpdate { namespace, name } => {
                 let device = DeviceId { namespace: namespace.clone(), name: name.clone() };
@@ -146,6 +149,26 @@ impl DeviceController {
             }
             Err(error) => self.reject(error.to_string()),
         }
+    }
+
+    fn take_seen(&self, node: &NodeName, request: &Message) -> Outcome {
+        let report: SeenReport = match request.content.parse_lenient() {
+            Ok(report) => report,
+            Err(error) => return self.reject(error.to_string()),
+        };
+        let Some(session) = self.sessions.id(node) else { return Outcome::Done };
+        let mut own = Vec::with_capacity(report.devices.len());
+        let index = self.index();
+        for (id, ago) in report.devices {
+            let Some((namespace, name)) = id.split_once('/') else { continue };
+            let id = DeviceId { namespace: namespace.to_owned(), name: name.to_owned() };
+            if index.device(&id).is_some_and(|device| device.node.as_ref() == Some(node)) {
+                own.push((id, Duration::from_millis(ago)));
+            }
+        }
+        drop(index);
+        self.health.seen(node, session, Duration::from_millis(report.listening), own);
+        Outcome::Done
     }
 
     fn reject(&self, reason: String) -> Outcome {

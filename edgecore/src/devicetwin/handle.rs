@@ -8,6 +8,7 @@ use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::Resource;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Presence;
 use super::engine::{Ahead, DeviceId, Reason, Request, Row};
 use crate::edgehub::{Outbox, OutboxError, Report, RowKey};
 
@@ -44,6 +45,7 @@ pub(super) enum Command {
 pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) changed: watch::Receiver<u64>,
+    pub(super) presence: Presence,
 }
 
 impl Handle {
@@ -59,6 +61,12 @@ impl Handle {
     /// [`Handle::submit`], and waits for the verdict.
     pub async fn ask(&self, request: Request) -> Verdict {
         self.submit(request).await.await.unwrap_or(Verdict::NotStored)
+    }
+
+    /// When devices were heard last; an [`Outbox`] of its own.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.presence.clone()
     }
 
     async fn tell(&self, command: Command) -> Result<(), OutboxError> {

@@ -7,6 +7,7 @@
 pub mod engine;
 mod handle;
 mod objects;
+mod presence;
 mod store;
 mod worker;
 
@@ -18,6 +19,7 @@ use tasks::{Restart, TaskSet};
 use tokio::sync::{Mutex, mpsc, watch};
 
 pub use handle::{Handle, Verdict};
+pub use presence::Presence;
 pub use store::StoreError;
 
 use crate::edgehub::Connection;
@@ -72,15 +74,28 @@ pub async fn open(
     let (commands, queue) = mpsc::channel(QUEUE);
     let (changed, changes) = watch::channel(0);
     let Settings { node, metrics, .. } = settings;
-    let worker =
-        Worker { engine, store, node, commands: queue, changed, objects, connection, voice, metrics };
+    let presence = Presence::new(connection.clone());
+    let teller = presence.clone();
+    tasks.spawn("presence", Restart::on_failure(), move |token| teller.clone().run(token));
+    let worker = Worker {
+        engine,
+        store,
+        node,
+        commands: queue,
+        changed,
+        objects,
+        connection,
+        voice,
+        metrics,
+        presence: presence.clone(),
+    };
     // The state outlives a panic of one run; only one run at a time holds it.
     let worker = Arc::new(Mutex::new(worker));
     tasks.spawn("worker", Restart::on_failure(), move |token| {
         let worker = Arc::clone(&worker);
         async move { worker.lock().await.run(token).await }
     });
-    Ok(Handle { commands, changed: changes })
+    Ok(Handle { commands, changed: changes, presence })
 }
 
 /// Puts devices into the store before it is [opened](open); those that are there already stay as they are.

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::engine::{Engine, Objects, Request, Turn};
 use super::handle::{Command, Verdict, row_key};
 use super::objects;
+use super::presence::Presence;
 use super::store::{Store, StoreError};
 use super::{Voice, engine};
 use crate::edgehub::Connection;
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     pub(super) connection: Option<watch::Receiver<Connection>>,
     pub(super) voice: Arc<dyn Voice>,
     pub(super) metrics: Metrics,
+    pub(super) presence: Presence,
 }
 
 impl Worker {
@@ -131,11 +133,13 @@ impl Worker {
         let now = tasks::clock::unix_ms();
         let turns: Vec<Turn> = requests.iter().map(|request| self.engine.handle(request, now)).collect();
         if !turns.iter().any(|turn| turn.durable) {
+            self.hear(requests, &turns);
             self.say(&turns);
             return turns.into_iter().map(settled).collect();
         }
         match self.persist().await {
             Ok(()) => {
+                self.hear(requests, &turns);
                 self.say(&turns);
                 self.changed.send_modify(|changed| *changed += 1);
                 turns.into_iter().map(settled).collect()
@@ -145,6 +149,14 @@ impl Worker {
                 self.fail(requests, turns, &reason.to_string(), now)
             }
         }
+    }
+
+    fn hear(&self, requests: &[Request], turns: &[Turn]) {
+        let speakers = requests.iter().zip(turns).filter(|(_, turn)| turn.heard && turn.refused.is_none());
+        self.presence.heard(speakers.filter_map(|(request, _)| match request {
+            Request::Device { device, .. } => Some(device),
+            Request::Membership { .. } => None,
+        }));
     }
 
     /// The batch was taken back: who changed something hears why it is not so; the others are answered from what is.
@@ -216,6 +228,7 @@ impl Worker {
             }
             info!(devices = self.engine.members(), "devices of this node");
             self.changed.send_modify(|changed| *changed += 1);
+            self.presence.retain(|device| self.engine.device(device).is_some());
         }
         self.say(&[turn]);
         true

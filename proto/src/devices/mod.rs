@@ -7,6 +7,7 @@ pub mod check;
 mod mapper;
 mod object;
 mod report;
+mod seen;
 pub mod value;
 
 pub use mapper::{MapperReport, MapperState, MapperStatus, RefusedDevice};
@@ -19,6 +20,7 @@ pub use report::{
     DeviceState, Member, MembershipRequest, MembershipUpdate, ReportedDevice, StateUpdate, TwinEntry,
     TwinReport, TwinType, TwinValue, TwinVersion, UnknownState, ValueTime, confirm,
 };
+pub use seen::SeenReport;
 
 /// The API group.
 pub const GROUP: &str = "devices.kubeedge.io";

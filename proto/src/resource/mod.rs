@@ -52,6 +52,8 @@ pub enum Resource {
     },
     /// `mappers`: which mappers a node has, and whether they answer. Not of KubeEdge.
     Mappers,
+    /// `seen`: when the node's devices were heard last. Not of KubeEdge.
+    Seen,
     /// `k8s/ca.crt`: the cluster's CA.
     KubeCa,
     /// `operations.kubeedge.io/v1alpha2/<job type>/<job>/node/<node>`: one node's part of a job.

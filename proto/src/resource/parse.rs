@@ -35,6 +35,7 @@ impl From<&str> for Resource {
             "membership/detail" => return Self::MembershipDetail,
             "twin" => return Self::Twin,
             "mappers" => return Self::Mappers,
+            "seen" => return Self::Seen,
             "k8s/ca.crt" => return Self::KubeCa,
             _ => {}
         }
@@ -133,6 +134,7 @@ impl fmt::Display for Resource {
                 write!(f, "device/{namespace}/{name}/state/update")
             }
             Self::Mappers => f.write_str("mappers"),
+            Self::Seen => f.write_str("seen"),
             Self::KubeCa => f.write_str("k8s/ca.crt"),
             Self::Task { job_type, job, node } => {
                 let [group, version] = TASK_PREFIX;

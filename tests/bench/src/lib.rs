@@ -15,6 +15,7 @@ mod memory;
 mod plane;
 mod pod;
 mod reconnect;
+mod sensors;
 mod suite;
 
 pub use measure::{Measure, Unit, quantile, table};

@@ -181,3 +181,44 @@ async fn a_mapper_that_dies_or_comes_is_seen_through_kills_of_both_sides() -> Re
     ensure!(!told.contains("NodeOffline"), "a node has events of its own: {told}");
     Ok(())
 }
+
+/// What `kubectl get devices` shows of one: its health, and of when its last report is.
+fn shown(stack: &Stack, name: &str) -> Result<(String, String)> {
+    let path = "jsonpath={.status.health} {.status.lastReportTime}";
+    let shown = stack.kubectl(&["get", "device", name, "-o", path])?;
+    let (health, last) = shown.trim().split_once(' ').context("both are shown")?;
+    Ok((health.to_owned(), last.to_owned()))
+}
+
+#[tokio::test]
+async fn a_device_that_says_the_same_is_seen_and_one_that_falls_silent_is_said_to_be() -> Result<()> {
+    let mut stack = Stack::start(StackOptions::default()).await?;
+    stack.join(&EdgeOptions::default()).await?;
+    stack.apply(MODEL)?;
+    for name in ["same", "mute"] {
+        let cycle = manifest(name, "edge1", "mqtt", "temperature");
+        stack.apply(&cycle.replace("reportToCloud: true", "reportToCloud: true, collectCycle: 1000"))?;
+    }
+    let mut sensor = Sensor::new("sensor", stack.mqtt_port());
+    for name in ["same", "mute"] {
+        sensor.report(name, "temperature", "21", LIMIT).await?;
+        becomes(&stack, name, "Healthy").await?;
+    }
+    let first = shown(&stack, "same")?;
+    let end = tokio::time::Instant::now() + Duration::from_secs(150);
+    loop {
+        sensor.report("same", "temperature", "21", LIMIT).await?;
+        let (same, mute) = (shown(&stack, "same")?, shown(&stack, "mute")?);
+        ensure!(same.0 == "Healthy", "{same:?}");
+        if mute.0 == "Silent" && same.1 > first.1 {
+            ensure!(mute.1 <= first.1, "the last report of the silent one: {mute:?}, {first:?}");
+            break;
+        }
+        ensure!(tokio::time::Instant::now() < end, "{same:?} {mute:?}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    ensure!(told(&stack, "mute")?.contains("Silent") && !told(&stack, "same")?.contains("Silent"));
+    sensor.report("mute", "temperature", "22", LIMIT).await?;
+    becomes(&stack, "mute", "Healthy").await?;
+    Ok(())
+}

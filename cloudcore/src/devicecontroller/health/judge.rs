@@ -1,7 +1,12 @@
 //! Why a device does not work, in one word and with what to do. Pure.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use proto::devices::check::Finding;
 use proto::devices::{MapperState, MapperStatus};
+
+use super::tell::seconds;
 
 /// What is known of a device.
 pub(super) struct Facts<'a> {
@@ -13,8 +18,10 @@ pub(super) struct Facts<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) has_model: bool,
     pub(super) finding: Option<&'a Finding>,
-    /// A value of it has come at some time.
-    pub(super) reported: bool,
+    /// Of when the newest of its values is, Unix milliseconds, if one has come.
+    pub(super) last_reported: Option<i64>,
+    /// It has been silent for longer than this, which is more than it should.
+    pub(super) silent_for: Option<Duration>,
     /// What the device, or its mapper, says it is.
     pub(super) state: Option<&'a str>,
     /// Some property is to be reported.
@@ -173,7 +180,9 @@ fn mapper(facts: &Facts<'_>) -> Condition {
             "MapperRefuses",
             &format!("mapper {name} on node {node} refuses the device: {words}"),
         ),
-        _ if facts.reported => says("True", "NotNeeded", "the device reports without a mapper"),
+        _ if facts.last_reported.is_some() => {
+            says("True", "NotNeeded", "the device reports without a mapper")
+        }
         Some(Mapper::None) => says(
             "False",
             "NoMapper",
@@ -206,7 +215,15 @@ fn reporting(id: &str, facts: &Facts<'_>) -> Condition {
         }
         _ => {}
     }
-    match (facts.reported, facts.expects_reports) {
+    if let (Some(last), Some(patience)) = (facts.last_reported, facts.silent_for) {
+        let last = Timestamp::from_millisecond(last).map(seconds).unwrap_or_default();
+        let message = format!(
+            "nothing has come from it since {last}; it is to say something at least every {} s: is it switched on and reachable from its node?",
+            patience.as_secs()
+        );
+        return says("False", "Silent", &message);
+    }
+    match (facts.last_reported.is_some(), facts.expects_reports) {
         (true, _) => {
             says("True", "Reported", "values have come; status.lastReportTime says of when the newest is")
         }
@@ -232,7 +249,8 @@ mod tests {
             model: Some("m"),
             has_model: true,
             finding: None,
-            reported: true,
+            last_reported: Some(1_767_225_600_000),
+            silent_for: None,
             state: Some("ok"),
             expects_reports: true,
         }
@@ -243,6 +261,7 @@ mod tests {
         let down = || Mapper::Down { name: "m".into(), why: "refused".into() };
         let refuses = || Mapper::Refuses { name: "m".into(), words: "no ip".into() };
         let gone = || Liveness::Gone { since: Some("2026-01-01T00:00:00Z".into()) };
+        let silent = Some(Duration::from_secs(180));
         let cases = [
             (facts(), "Healthy", ""),
             (Facts { model: None, has_model: false, ..facts() }, "NoModel", "deviceModelRef"),
@@ -253,14 +272,22 @@ mod tests {
             (Facts { mapper: Some(down()), ..facts() }, "MapperDown", "refused"),
             (Facts { mapper: Some(refuses()), ..facts() }, "MapperRefuses", "no ip"),
             (Facts { mapper: Some(Mapper::None), ..facts() }, "Healthy", ""),
-            (Facts { mapper: Some(Mapper::None), reported: false, ..facts() }, "NoMapper", "modbus"),
-            (Facts { reported: false, ..facts() }, "NeverReported", "switched on"),
-            (Facts { reported: false, expects_reports: false, ..facts() }, "Healthy", ""),
+            (Facts { mapper: Some(Mapper::None), last_reported: None, ..facts() }, "NoMapper", "modbus"),
+            (Facts { last_reported: None, ..facts() }, "NeverReported", "switched on"),
+            (Facts { last_reported: None, expects_reports: false, ..facts() }, "Healthy", ""),
             (Facts { state: Some("offline"), ..facts() }, "DeviceOffline", "reached"),
             (Facts { state: Some("unhealthy"), ..facts() }, "DeviceUnhealthy", "log"),
             (Facts { mapper: None, ..facts() }, "Healthy", ""),
             (
-                Facts { mapper: None, reported: false, expects_reports: false, ..facts() },
+                Facts { silent_for: silent, ..facts() },
+                "Silent",
+                "since 2026-01-01T00:00:00Z; it is to say something at least every 180 s",
+            ),
+            (Facts { silent_for: silent, state: Some("offline"), ..facts() }, "DeviceOffline", "reached"),
+            (Facts { silent_for: silent, last_reported: None, ..facts() }, "NeverReported", "switched on"),
+            (Facts { silent_for: silent, mapper: Some(down()), ..facts() }, "MapperDown", "refused"),
+            (
+                Facts { mapper: None, last_reported: None, expects_reports: false, ..facts() },
                 "NotTold",
                 "does not tell",
             ),

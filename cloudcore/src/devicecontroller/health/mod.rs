@@ -6,47 +6,28 @@
 //! number.
 
 mod judge;
+mod links;
+mod nodes;
+mod rounds;
+mod silence;
 mod tell;
 
-use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
 use proto::devices::{MapperReport, check};
 use proto::pki::NodeName;
-use proto::session::Dialect;
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tokio::time::Instant;
 
-use super::DeviceController;
 use super::index::{DeviceId, Subject};
-use crate::cloudhub::Sessions;
-use crate::kubeapi::{Failure, watch_failure_of};
-use judge::{Facts, Liveness, Mapper, Verdict, judge};
+use judge::{Liveness, Mapper, Verdict};
+use links::{Link, PATIENCE};
+use nodes::NodeSeen;
 
-/// How often devices are looked at.
-const TICK: Duration = Duration::from_secs(2);
-/// How long a node may be without a session before its devices are said to be cut off: it reconnects within seconds.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often at most a device's last report is written down.
-const REFRESH: Duration = Duration::from_secs(60);
 /// How often at most a device says that its status cannot be written.
 const COMPLAINT: Duration = Duration::from_secs(600);
-/// Devices written in one round because their health changed; the others come in the next.
-const NEWS: usize = 500;
-/// Devices written in one round only because they reported.
-const REFRESHED: usize = 50;
-/// Devices written at once.
-const PARALLEL: usize = 8;
-
 /// What is known beyond the index. See the module.
 #[derive(Default)]
 pub(super) struct Health {
@@ -58,16 +39,11 @@ struct Inner {
     nodes: HashMap<String, NodeSeen>,
     nodes_listed: bool,
     mappers: HashMap<NodeName, MapperReport>,
-    /// When a node had a session last.
-    heard: HashMap<NodeName, Instant>,
+    /// Nodes that tell when their devices were heard: in which session they did last, and since when they listen.
+    listeners: HashMap<NodeName, (u64, Instant)>,
+    /// Nodes that have a session, or had one a moment ago.
+    links: HashMap<NodeName, Link>,
     devices: HashMap<DeviceId, Known>,
-}
-
-/// A Node object.
-#[derive(Clone, Default)]
-struct NodeSeen {
-    /// Since when it is not ready, in the API's words.
-    not_ready_since: Option<String>,
 }
 
 /// A device.
@@ -78,8 +54,12 @@ struct Known {
     read: (String, Option<String>),
     finding: Option<check::Finding>,
     expects_reports: bool,
-    /// Unix milliseconds.
+    /// How long it may be silent, if it says how often it reports.
+    patience: Option<Duration>,
+    /// Of when its newest reading is, Unix milliseconds.
     reported: Option<i64>,
+    /// When it was heard last, by our clock.
+    heard: Option<Instant>,
     state: Option<String>,
     shown: Option<Shown>,
     /// When it was said that its status cannot be written.
@@ -94,19 +74,33 @@ struct Shown {
     at: Instant,
 }
 
-/// One write that is due.
-struct Due {
-    device: DeviceId,
-    uid: String,
-    verdict: Verdict,
-    before: Option<Verdict>,
-    reported: Option<i64>,
-}
-
 impl Health {
     /// What a node says about its mappers.
     pub(super) fn mappers(&self, node: &NodeName, report: MapperReport) {
-        self.inner().mappers.insert(node.clone(), report);
+        self.inner().mappers.insert(node.clone(), links::bounded(report));
+    }
+
+    /// What a node says in a session about when its devices were heard, and for how long it has been listening. Devices
+    /// that are not its own have been left out.
+    pub(super) fn seen(
+        &self,
+        node: &NodeName,
+        session: u64,
+        listening: Duration,
+        devices: Vec<(DeviceId, Duration)>,
+    ) {
+        let (now, clock) = (Instant::now(), tasks::clock::unix_ms());
+        let mut inner = self.inner();
+        // Longer than this machine runs: it has missed nothing that we know of.
+        let began = now.checked_sub(listening);
+        let before = inner.listeners.get(node).map_or(now, |(_, since)| *since);
+        inner.listeners.insert(node.clone(), (session, began.unwrap_or(before)));
+        for (device, ago) in devices {
+            let known = inner.devices.entry(device).or_default();
+            known.heard = known.heard.max(now.checked_sub(ago));
+            let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+            known.reported = known.reported.max(Some(clock.saturating_sub(ago).max(0)));
+        }
     }
 
     /// What a device's status says now: of when its newest reading is (Unix milliseconds), and its state.
@@ -114,7 +108,10 @@ impl Health {
         let reading = reading.map(|at| at.min(tasks::clock::unix_ms()));
         let mut inner = self.inner();
         let known = inner.devices.entry(device.clone()).or_default();
-        known.reported = known.reported.max(reading);
+        if reading > known.reported {
+            known.reported = reading;
+            known.heard = Some(Instant::now());
+        }
         if known.state.as_deref() != state {
             known.state = state.map(str::to_owned);
         }
@@ -153,178 +150,11 @@ impl Health {
     }
 }
 
-impl DeviceController {
-    /// The API does not let us write the device's DeviceStatus: says so on the Device, from time to time.
-    pub(super) async fn tell_status_refused(&self, device: &DeviceId, uid: &str, failure: &Failure) {
-        if !self.health.complains(device) {
-            return;
-        }
-        warn!(%device, "its DeviceStatus cannot be written: {}", failure.message);
-        let message = format!(
-            "its values cannot be shown: {}. Install the definitions in deploy/crds, and let cloudcore's account get, list, watch, create, update, patch and delete devicestatuses.devices.kubeedge.io",
-            failure.message
-        );
-        tell::warn_of(&self.client, device, uid, "StatusNotWritten", message).await;
-    }
-
-    /// Looks after devices' health until cancelled.
-    pub(super) async fn look_after(
-        &self,
-        sessions: Sessions,
-        stop: CancellationToken,
-    ) -> Result<(), Infallible> {
-        tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            () = self.follow_nodes() => Ok(()),
-            never = self.rounds(&sessions) => match never {},
-        }
-    }
-
-    async fn rounds(&self, sessions: &Sessions) -> Infallible {
-        let started = Instant::now();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if !self.desired.is_synced(crate::desired::Plane::Devices) {
-                continue;
-            }
-            let due = self.due(sessions, started);
-            let writes = futures::stream::iter(due).map(|due| self.show(due));
-            writes.buffer_unordered(PARALLEL).collect::<()>().await;
-        }
-    }
-
-    /// Everything that the API should be told.
-    fn due(&self, sessions: &Sessions, started: Instant) -> Vec<Due> {
-        let now = Instant::now();
-        let subjects = self.index().subjects();
-        let mut inner = self.health.inner();
-        let there: HashSet<&DeviceId> = subjects.iter().map(|subject| &subject.id).collect();
-        inner.devices.retain(|id, _| there.contains(id));
-        let mut silent = HashSet::new();
-        for (node, _, dialect) in sessions.all() {
-            // After our own start, what it says about its mappers is on its way.
-            if dialect == Dialect::SkerryV1
-                && !inner.mappers.contains_key(&node)
-                && now - started < 2 * PATIENCE
-            {
-                silent.insert(node.clone());
-            }
-            inner.heard.insert(node, now);
-        }
-        inner.heard.retain(|_, at| now - *at < PATIENCE);
-        let mut due = Vec::new();
-        // Whose last report is to be written down, the longest waiting first.
-        let mut stale: Vec<(Instant, Due)> = Vec::new();
-        for subject in &subjects {
-            let Some(liveness) = inner.liveness(subject, started, now) else { continue };
-            if subject.node.as_ref().is_some_and(|node| silent.contains(node)) {
-                continue;
-            }
-            let mapper = subject.node.as_ref().and_then(|node| inner.mapper(node, subject));
-            let known = inner.devices.entry(subject.id.clone()).or_default();
-            known.follow(subject);
-            let facts = Facts {
-                node: subject.node.as_ref().map(NodeName::as_str),
-                liveness,
-                protocol: &subject.protocol,
-                mapper,
-                model: subject.model_name.as_deref(),
-                has_model: subject.model.is_some(),
-                finding: known.finding.as_ref(),
-                reported: known.reported.is_some(),
-                state: known.state.as_deref(),
-                expects_reports: known.expects_reports,
-            };
-            let verdict = judge(&subject.id.to_string(), &facts);
-            let news = known.shown.as_ref().is_none_or(|shown| shown.verdict != verdict);
-            let old = known
-                .shown
-                .as_ref()
-                .is_some_and(|shown| shown.reported < known.reported && now - shown.at >= REFRESH);
-            if !news && !old {
-                continue;
-            }
-            let write = Due {
-                device: subject.id.clone(),
-                uid: known.uid.clone(),
-                verdict,
-                before: known.shown.as_ref().map(|shown| shown.verdict.clone()),
-                reported: known.reported,
-            };
-            match known.shown.as_ref().filter(|_| !news) {
-                Some(shown) => stale.push((shown.at, write)),
-                None => due.push(write),
-            }
-        }
-        due.truncate(NEWS);
-        stale.sort_by_key(|(at, _)| *at);
-        due.extend(stale.into_iter().take(REFRESHED).map(|(_, write)| write));
-        due
-    }
-
-    async fn show(&self, due: Due) {
-        let shown = Shown { verdict: due.verdict.clone(), reported: due.reported, at: Instant::now() };
-        match tell::write(&self.client, &due.device, &due.verdict, due.reported).await {
-            Ok(()) => {
-                if let Some(known) = self.health.inner().devices.get_mut(&due.device)
-                    && known.uid == due.uid
-                {
-                    known.shown = Some(shown);
-                }
-                tell::event(&self.client, &due.device, &due.uid, due.before.as_ref(), &due.verdict).await;
-            }
-            Err(failure) if failure.is_not_found() => debug!(device = %due.device, "it is gone"),
-            Err(failure) => warn!(device = %due.device, "its health cannot be written: {}", failure.message),
-        }
-    }
-
-    async fn follow_nodes(&self) {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let mut events = watcher(nodes, watcher::Config::default()).default_backoff().boxed();
-        let mut listed = HashMap::new();
-        while let Some(event) = events.next().await {
-            match event {
-                Err(error) => {
-                    warn!("watching nodes failed, trying again: {}", watch_failure_of(error, "v1 Node"))
-                }
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(node)) => {
-                    listed.insert(node.metadata.name.clone().unwrap_or_default(), NodeSeen::of(&node));
-                }
-                Ok(Event::InitDone) => {
-                    let mut inner = self.health.inner();
-                    inner.nodes = std::mem::take(&mut listed);
-                    inner.nodes_listed = true;
-                }
-                Ok(Event::Apply(node)) => {
-                    let seen = NodeSeen::of(&node);
-                    self.health.inner().nodes.insert(node.metadata.name.unwrap_or_default(), seen);
-                }
-                Ok(Event::Delete(node)) => {
-                    self.health.inner().nodes.remove(&node.metadata.name.unwrap_or_default());
-                }
-            }
-        }
-    }
-}
-
-impl NodeSeen {
-    fn of(node: &Node) -> Self {
-        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
-        let not_ready = ready.filter(|condition| condition.status != "True");
-        let since = not_ready.and_then(|condition| condition.last_transition_time.as_ref());
-        Self { not_ready_since: since.map(|time| time.0.to_string()) }
-    }
-}
-
 impl Inner {
     /// `None`: it is too early to say.
     fn liveness(&self, subject: &Subject, started: Instant, now: Instant) -> Option<Liveness> {
         let Some(node) = &subject.node else { return Some(Liveness::Connected) };
-        if self.heard.contains_key(node) {
+        if self.links.contains_key(node) {
             return Some(Liveness::Connected);
         }
         // A node without pods has no Node object, and is there once it has connected.
@@ -351,9 +181,10 @@ impl Known {
             // A namesake begins anew.
             let known = std::mem::take(self);
             // What was heard before the first look at it is its own.
-            let (reported, state) =
-                if known.uid.is_empty() { (known.reported, known.state) } else { (None, None) };
-            *self = Self { uid: subject.device.uid.clone(), reported, state, ..Self::default() };
+            *self = Self { uid: subject.device.uid.clone(), ..Self::default() };
+            if known.uid.is_empty() {
+                (self.reported, self.heard, self.state) = (known.reported, known.heard, known.state);
+            }
         }
         let version = |object: &crate::desired::Object| object.resource_version.clone();
         let read = (version(&subject.device), subject.model.as_deref().map(version));
@@ -366,6 +197,7 @@ impl Known {
         self.expects_reports = device.as_ref().is_some_and(|device| {
             device.spec.properties.iter().any(|property| property.report_to_cloud == Some(true))
         });
+        self.patience = device.as_ref().and_then(silence::patience);
         self.finding = device.and_then(|device| check::device(&device, model.as_ref()).into_iter().next());
     }
 }

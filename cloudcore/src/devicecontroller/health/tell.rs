@@ -55,7 +55,7 @@ pub(super) fn read(status: &Value) -> Option<(Verdict, Option<i64>)> {
 }
 
 /// RFC 3339 with whole seconds, as Kubernetes writes times.
-fn seconds(at: Timestamp) -> String {
+pub(super) fn seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 

@@ -109,6 +109,8 @@ pub struct Turn {
     pub durable: bool,
     /// The request was refused, and why.
     pub refused: Option<Reason>,
+    /// It was the device itself, or its mapper, that spoke.
+    pub heard: bool,
 }
 
 /// Who must hear that a step could not be written.

@@ -27,7 +27,7 @@ impl Engine {
         let same = device.state.as_deref() == Some(&state);
         if same && (0..SAME_STATE_MS).contains(&(now - device.state_at)) {
             let notices = vec![state_result(to, id, device, &event_id, now)];
-            return Turn { notices, ..Turn::default() };
+            return Turn { notices, heard: true, ..Turn::default() };
         }
         let sequence = self.next_sequence();
         let Some(device) = self.edit(id) else { return Turn::default() };
@@ -41,7 +41,7 @@ impl Engine {
         self.journal.row(id);
         self.reindex(id);
         let on_failure = Some(Unstored { to, event_id });
-        Turn { notices, on_failure, durable: true, refused: None }
+        Turn { notices, on_failure, durable: true, heard: true, refused: None }
     }
 
     pub(super) fn membership(&mut self, payload: &[u8], now: i64) -> Turn {

@@ -49,6 +49,9 @@ impl Engine {
         let Some(device) = self.device(id) else {
             return refuse(to, &event_id, now, Reason::UpdateNoDevice);
         };
+        // Who only wants something is an application.
+        let heard =
+            update.twins.iter().any(|(_, entry)| entry.as_ref().is_some_and(|entry| entry.actual.is_some()));
         let before = device.clone_twins(update.twins.iter().map(|(key, _)| key.as_str()));
         let sequence = self.sequence + 1;
         let steps = match plan(device, update.twins, self.limits.properties, now, sequence) {
@@ -62,6 +65,7 @@ impl Engine {
         self.apply(id, steps);
         let mut turn = Turn {
             durable: !changed.is_empty(),
+            heard,
             on_failure: Some(Unstored { to: to.clone(), event_id: event_id.clone() }),
             ..Turn::default()
         };
