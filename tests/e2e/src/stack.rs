@@ -24,6 +24,8 @@ use crate::{Containerd, Daemon, Link, binary, containerd::mounts_below, eventual
 pub struct StackOptions {
     /// Laid over the generated `cloudcore.yaml`, key by key.
     pub cloud_overlay: Value,
+    /// The kubeconfig of a cluster that exists; without one, the embedded control plane is started.
+    pub cluster: Option<PathBuf>,
 }
 
 /// What the edge side of a test installation looks like.
@@ -100,6 +102,10 @@ impl Stack {
                 },
             },
         });
+        if let Some(cluster) = &options.cluster {
+            std::fs::copy(cluster, root.join("admin.conf"))?;
+            config["kubeAPIConfig"] = json!({ "kubeConfig": root.join("admin.conf") });
+        }
         overlay(&mut config, &options.cloud_overlay);
         let path = root.join("cloudcore.yaml");
         std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;

@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::{Containerd, EdgeOptions, Sensor, Stack, StackOptions, device, eventually, image::BUSYBOX, pod};
+use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn installation() -> Result<(Containerd, Stack)> {
-    let mut stack = Stack::start(StackOptions::default()).await?;
+    installation_with(StackOptions::default()).await
+}
+
+async fn installation_with(options: StackOptions) -> Result<(Containerd, Stack)> {
+    let mut stack = Stack::start(options).await?;
     let containerd = Containerd::start(stack.dir()).await?;
     stack.join(&EdgeOptions::on(&containerd)).await?;
     stack.node_ready("edge1", LIMIT).await?;
@@ -26,6 +31,27 @@ async fn prints(stack: &Stack, args: &[&str], wanted: &str) -> Result<String> {
 #[tokio::test]
 async fn kubectl_shows_the_node_the_running_pod_and_the_reading() -> Result<()> {
     let (_containerd, stack) = installation().await?;
+    a_newcomers_way(&stack).await
+}
+
+/// The cluster is another control plane of ours, whose cloudcore serves no nodes: no other can be had where this runs.
+#[tokio::test]
+async fn it_is_the_same_beside_a_cluster_that_cloudcore_reaches_by_kubeconfig() -> Result<()> {
+    let off = json!({"enable": false});
+    let nothing_else = json!({"modules": {
+        "cloudHub": off, "edgeController": off, "deviceController": off, "syncController": off, "taskManager": off,
+    }});
+    let cluster =
+        Stack::start(StackOptions { cloud_overlay: nothing_else, ..StackOptions::default() }).await?;
+    let options = StackOptions { cluster: Some(cluster.kubeconfig()), ..StackOptions::default() };
+    let (_containerd, mut stack) = installation_with(options).await?;
+    anyhow::ensure!(!stack.dir().join("cloud").exists(), "cloudcore has a control plane of its own");
+    a_newcomers_way(&stack).await?;
+    stack.cloud.restart()?;
+    a_newcomers_way(&stack).await
+}
+
+async fn a_newcomers_way(stack: &Stack) -> Result<()> {
     let node = stack.kubectl(&["get", "nodes", "-o", "wide"])?;
     assert!(node.contains("edge1") && node.contains("Ready") && node.contains("containerd://"), "{node}");
 
@@ -80,7 +106,7 @@ spec:
     device::apply_thermometer(&stack.client(), "edge1", "sensor1").await?;
     let mut sensor = Sensor::new("sensor1", stack.mqtt_port());
     sensor.report("sensor1", "temperature", "21.5", LIMIT).await?;
-    prints(&stack, &["get", "devicestatuses"], "21.5").await?;
+    prints(stack, &["get", "devicestatuses"], "21.5").await?;
     let devices = stack.kubectl(&["get", "devices"])?;
     assert!(devices.contains("sensor1") && devices.contains("edge1"), "{devices}");
 

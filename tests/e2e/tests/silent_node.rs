@@ -13,7 +13,7 @@ use tokio::time::Instant;
 #[tokio::test]
 async fn a_silent_node_counts_as_unreachable_after_the_time_that_the_file_names() -> Result<()> {
     let cloud_overlay = json!({"modules": {"controlPlane": {"nodeMonitorGracePeriod": "20s"}}});
-    let stack = Stack::start(StackOptions { cloud_overlay }).await?;
+    let stack = Stack::start(StackOptions { cloud_overlay, ..StackOptions::default() }).await?;
     let nodes: Api<Node> = Api::all(stack.client());
     let node = from_value(json!({"metadata": {"name": "mute"}}))?;
     nodes.create(&PostParams::default(), &node).await?;

@@ -157,7 +157,8 @@ impl Site {
         for (key, value) in router.as_object().into_iter().flatten() {
             overlay["modules"]["router"][key] = value.clone();
         }
-        let mut stack = Stack::start(StackOptions { cloud_overlay: overlay }).await?;
+        let mut stack =
+            Stack::start(StackOptions { cloud_overlay: overlay, ..StackOptions::default() }).await?;
         let mut edge =
             json!({ "modules": { "serviceBus": { "enable": true, "port": programs, "timeout": 5 } } });
         if let Some(size) = size {
