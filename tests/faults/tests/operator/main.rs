@@ -135,12 +135,10 @@ impl Run {
             written?;
         }
         // Quickly: whoever leads must still do so afterwards, and go on with the watch that it had.
-        let begin = Instant::now();
         self.link.set(Fault::Refuse);
         let noise = ListParams::default().labels("noise=yes");
         maps.delete_collection(&DeleteParams::default(), &noise).await?;
         self.link.set(Fault::None);
-        println!("cut off for {:?}", begin.elapsed());
         Ok(())
     }
 
@@ -216,17 +214,20 @@ impl Run {
         Ok(())
     }
 
-    /// Every object that is there has been told of under its own uid.
+    /// Every object that is there is told of under its own uid: the last thing that the operator does with it.
     async fn everything_was_told(&self) -> Result<()> {
         let maps = Api::<ConfigMap>::default_namespaced(self.stack.client());
         let events = Api::<Event>::default_namespaced(self.stack.client());
-        let told = events.list(&ListParams::default().fields("reason=Mirrored")).await?;
-        let told: std::collections::BTreeSet<_> =
-            told.into_iter().filter_map(|event| event.regarding?.uid).collect();
-        for map in maps.list(&ListParams::default().labels(MINE)).await? {
-            ensure!(told.contains(&map.uid().context("a uid")?), "no event tells of {}", map.name_any());
-        }
-        Ok(())
+        let maps = maps.list(&ListParams::default().labels(MINE)).await?.items;
+        eventually("an event tells of every object", SETTLE, || async {
+            let told = events.list(&ListParams::default().fields("reason=Mirrored")).await;
+            let told = told.map_err(|error| error.to_string())?;
+            let told: std::collections::BTreeSet<_> =
+                told.into_iter().filter_map(|event| event.regarding?.uid).collect();
+            let untold = maps.iter().find(|map| map.uid().is_none_or(|uid| !told.contains(&uid)));
+            untold.map_or(Ok(()), |map| Err(map.name_any()))
+        })
+        .await
     }
 }
 
@@ -266,7 +267,7 @@ async fn an_operator_misses_nothing_and_asks_no_more_than_it_must() -> Result<()
         "the API forgot {} times and told the store {store_gone} times",
         rounds / 2
     );
-    ensure!(gone > 0, "no replica was told that the API forgot");
+    // Who loses the lease meanwhile begins with a list instead, so `gone` is told and not asked for.
     // Each write, its finalizer and a repetition; and everything again for each new term and after each 410.
     let most = people.writes * 4 + (terms + gone + rounds) * 80;
     ensure!(looks < most, "{looks} looks are more than {most}");
