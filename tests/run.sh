@@ -113,7 +113,7 @@ forget_other_clone
 
 say "format"
 cargo fmt --all --check
-shellcheck .ci/run tests/run.sh deploy/*.sh deploy/mappers/*.sh
+shellcheck .ci/run tests/run.sh tests/vm/*.sh deploy/*.sh deploy/mappers/*.sh
 
 say "lints"
 cargo clippy --workspace --locked -- -D warnings

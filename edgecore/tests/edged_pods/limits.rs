@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use edgecore::edged::cgroups;
 use edgecore::edged::node::Reserve;
 use proto::config::KubeletConfig;
 use serde_json::json;
@@ -68,11 +69,10 @@ async fn pods_may_ask_for_what_is_not_reserved_and_have_no_more_together(runtime
 
 /// What the kernel has in a file of the group of all pods, or of one below it.
 fn of_group(node: &Node, group: &str, v1: &str, v2: &str) -> Option<u64> {
-    let roots = e2e::containerd::cgroups(node.settings.cgroup_root.trim_start_matches('/'));
-    let files: Vec<PathBuf> = roots
-        .iter()
-        .flat_map(|root| [v1, v2].map(|name| root.join("kubepods").join(group).join(name)))
-        .collect();
+    let parts: Vec<&str> =
+        ["kubepods"].into_iter().chain(group.split('/').filter(|part| !part.is_empty())).collect();
+    let files = ["memory", "cpu"].map(|controller| cgroups::path_of(&parts, &node.settings, controller));
+    let files: Vec<PathBuf> = files.iter().flat_map(|dir| [v1, v2].map(|name| dir.join(name))).collect();
     files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
@@ -92,7 +92,17 @@ async fn a_pod_and_its_class_weigh_what_they_ask_for_and_have_no_more_together(r
     let shares = |group: &str| of_group(&node, group, "cpu.shares", "no.such.file");
     let memory = of_group(&node, "burstable/poduid-one", "memory.limit_in_bytes", "memory.max");
     assert_eq!(memory, Some(64 << 20));
-    if shares("burstable").is_some() {
+    if cgroups::is_v2() {
+        // From shares of 2 to 262144 to weights of 1 to 10000, as the kubelet and runc do.
+        let weight = |group: &str| of_group(&node, group, "no.such.file", "cpu.weight");
+        assert_eq!(weight("burstable/poduid-one"), Some(4));
+        assert_eq!(weight("burstable/poduid-two"), Some(2));
+        assert_eq!(weight("burstable"), Some(6));
+        assert_eq!(weight("besteffort"), Some(1));
+        let dir = cgroups::path_of(&["kubepods", "burstable", "poduid-one"], &node.settings, "cpu");
+        let quota = std::fs::read_to_string(dir.join("cpu.max")).expect("a quota");
+        assert_eq!(quota.trim(), "50000 100000");
+    } else {
         assert_eq!(shares("burstable/poduid-one"), Some(102));
         assert_eq!(shares("burstable/poduid-two"), Some(51));
         assert_eq!(shares("burstable"), Some(153));

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::engine::{Engine, Kind};
 use edgecore::edged;
-use edgecore::edged::config::{Housekeeping, Settings};
+use edgecore::edged::cgroups;
+use edgecore::edged::config::{CgroupDriver, Housekeeping, Settings};
 use edgecore::edged::node::Outlook;
 use edgecore::edgehub::{self, Outbox};
 use edgecore::local_api::LocalApi;
@@ -76,6 +77,10 @@ impl Node {
         );
         settings.runtime_endpoint = engine.endpoint();
         settings.cgroup_root = engine.cgroup_root();
+        settings.cgroup_driver = match e2e::containerd::cgroup_driver() {
+            "systemd" => CgroupDriver::Systemd,
+            _ => CgroupDriver::Cgroupfs,
+        };
         settings.pause_image = e2e::image::PAUSE.into();
         settings.housekeeping = unhurried();
         let (store, link, tasks, outlook, api) = run(&settings, dir.path()).await;
@@ -104,8 +109,14 @@ impl Node {
         assert_eq!(left.map(|entry| entry.path()).collect::<Vec<PathBuf>>(), Vec::<PathBuf>::new());
         assert_eq!(e2e::containerd::mounts_below(&self.settings.root), Vec::<PathBuf>::new());
         assert_eq!(self.engine.containers(), Vec::<String>::new());
-        for root in e2e::containerd::cgroups(self.settings.cgroup_root.trim_start_matches('/')) {
-            assert_eq!(pod_cgroups(&root), Vec::<PathBuf>::new());
+        for controller in ["memory", "pids", "cpu"] {
+            let all = cgroups::path_of(&["kubepods"], &self.settings, controller);
+            // systemd removes a slice in its own time.
+            let end = Instant::now() + Duration::from_secs(10);
+            while !pod_cgroups(&all).is_empty() && Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(pod_cgroups(&all), Vec::<PathBuf>::new());
         }
     }
 
@@ -254,7 +265,7 @@ fn pod_cgroups(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()) {
         if entry.is_dir() {
-            if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pod")) {
+            if entry.file_name().is_some_and(|name| name.to_string_lossy().contains("poduid")) {
                 found.push(entry.clone());
             }
             found.extend(pod_cgroups(&entry));

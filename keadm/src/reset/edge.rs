@@ -125,7 +125,7 @@ impl Edge {
         }
         problems.extend(self.remove_pods(progress).await);
         for group in &self.cgroups {
-            cgroups::remove_empty(group);
+            cgroups::remove(group).await;
         }
         progress.step("removing files");
         problems.extend(self.files.run());

@@ -224,6 +224,7 @@ fn kill_shims(socket: &Path) {
 
 fn config(dir: &Path, plugins: &str) -> String {
     let dir = dir.display();
+    let systemd = cgroup_driver() == "systemd";
     format!(
         r#"version = 2
 root = "{dir}/root"
@@ -247,7 +248,7 @@ conf_dir = "{dir}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-SystemdCgroup = false
+SystemdCgroup = {systemd}
 "#
     )
 }
@@ -283,6 +284,14 @@ pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     mounts.0.into_iter().map(|mount| mount.mount_point).filter(|point| point.starts_with(dir)).collect()
 }
 
+/// Who makes the cgroups of the runtimes under test: `cgroupfs`, or `systemd` where `SKERRY_CGROUP_DRIVER` says so.
+pub fn cgroup_driver() -> &'static str {
+    match std::env::var("SKERRY_CGROUP_DRIVER") {
+        Ok(driver) if driver == "systemd" => "systemd",
+        _ => "cgroupfs",
+    }
+}
+
 /// Existing cgroup directories named `name` at the top of any hierarchy.
 pub fn cgroups(name: &str) -> Vec<PathBuf> {
     let base = Path::new("/sys/fs/cgroup");
@@ -292,6 +301,10 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
 
 /// A group stays busy for a moment after its last process was killed.
 fn remove_cgroups(name: &str) {
+    if cgroup_driver() == "systemd" {
+        run("systemctl", &["stop", &slice(name)]).ok();
+        return;
+    }
     for _ in 0..40 {
         for root in cgroups(name) {
             remove_cgroup(&root);
@@ -301,6 +314,11 @@ fn remove_cgroups(name: &str) {
         }
         pause();
     }
+}
+
+/// The slice that stands for a group at the top.
+pub fn slice(name: &str) -> String {
+    format!("{}.slice", name.replace('-', "_"))
 }
 
 fn remove_cgroup(path: &Path) {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     Daemon,
-    containerd::{clean_up, fresh_number, run},
+    containerd::{cgroup_driver, clean_up, fresh_number, run},
     eventually,
     image::{self, BUSYBOX, PAUSE},
 };
@@ -55,6 +55,8 @@ impl Docker {
             format!("--exec-root={}", at("exec")),
             format!("--pidfile={}", at("docker.pid")),
             format!("--bridge={bridge}"),
+            // On hosts with systemd and the unified hierarchy it would be systemd.
+            format!("--exec-opt=native.cgroupdriver={}", cgroup_driver()),
             "--iptables=false".to_owned(),
             "--ip6tables=false".to_owned(),
             "--ip-masq=false".to_owned(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{MOUNT, is_v2, parent, place};
+use super::{MOUNT, is_v2, name, parent, place, slices};
 use crate::edged::admission;
 use crate::edged::config::{CgroupDriver, Settings};
 use crate::edged::node::Amounts;
@@ -15,17 +15,14 @@ use crate::edged::pod::resources;
 use crate::edged::pod::status::QosClass;
 
 /// A file of a controller and what is to be in it.
-type Limit = (&'static str, &'static str, String);
+pub(super) type Limit = (&'static str, &'static str, String);
 
 /// Holds all pods together to these amounts. True when something had to be written. Blocks.
 ///
 /// # Errors
 /// When the kernel refuses, as it does while more is used than is to be allowed; the message names the file.
 pub fn hold_pods(limit: Amounts, settings: &Settings) -> io::Result<bool> {
-    let group = match settings.cgroup_driver {
-        CgroupDriver::Cgroupfs => format!("{}/kubepods", settings.cgroup_root.trim_end_matches('/')),
-        CgroupDriver::Systemd => "kubepods.slice".to_owned(),
-    };
+    let group = name(&["kubepods"], settings);
     write_all(&group, settings.cgroup_driver, &of_all_pods(limit, is_v2()))
 }
 
@@ -45,12 +42,7 @@ pub fn hold_pod(pod: &Pod, settings: &Settings) -> io::Result<()> {
 /// As of [`hold_pods`].
 pub fn weigh_classes(burstable_cpu_milli: i64, settings: &Settings) -> io::Result<()> {
     for (class, milli) in [("burstable", burstable_cpu_milli), ("besteffort", 0)] {
-        let group = match settings.cgroup_driver {
-            CgroupDriver::Cgroupfs => {
-                format!("{}/kubepods/{class}", settings.cgroup_root.trim_end_matches('/'))
-            }
-            CgroupDriver::Systemd => format!("kubepods-{class}.slice"),
-        };
+        let group = name(&["kubepods", class], settings);
         write_all(&group, settings.cgroup_driver, &[weight(resources::cpu_shares(milli), is_v2())])?;
     }
     Ok(())
@@ -102,20 +94,22 @@ fn of_all_pods(limit: Amounts, unified: bool) -> Vec<Limit> {
 }
 
 fn write_all(group: &str, driver: CgroupDriver, limits: &[Limit]) -> io::Result<bool> {
+    // The kernel may be built without some.
+    let known = |limit: &&Limit| is_v2() || Path::new(MOUNT).join(limit.0).is_dir();
+    let limits: Vec<&Limit> = limits.iter().filter(known).collect();
+    let file = |limit: &Limit| place(group, driver, limit.0).join(limit.1);
+    if driver == CgroupDriver::Systemd {
+        // Slices are systemd's: what is written past it is undone when it looks again.
+        let differs = limits.iter().any(|limit| !stands(&file(limit), &limit.2));
+        if differs {
+            slices::hold(group, &limits)?;
+        }
+        return Ok(differs);
+    }
     let mut written = false;
-    for (controller, file, value) in limits {
-        if !is_v2() && !Path::new(MOUNT).join(controller).is_dir() {
-            // The kernel is built without it.
-            continue;
-        }
-        let dir = place(group, driver, controller);
-        match driver {
-            CgroupDriver::Cgroupfs => make(&dir, controller)?,
-            // Slices are systemd's to make, when the first pod comes.
-            CgroupDriver::Systemd if !dir.exists() => continue,
-            CgroupDriver::Systemd => {}
-        }
-        written |= write(&dir.join(file), value)?;
+    for limit in limits {
+        make(&place(group, driver, limit.0), limit.0)?;
+        written |= write(&file(limit), &limit.2)?;
     }
     Ok(written)
 }
@@ -139,11 +133,15 @@ fn make(dir: &Path, controller: &str) -> io::Result<()> {
 
 /// Only what differs is written: the machine wakes up for less.
 fn write(path: &Path, value: &str) -> io::Result<bool> {
-    if fs::read_to_string(path).is_ok_and(|present| same(present.trim(), value)) {
+    if stands(path, value) {
         return Ok(false);
     }
     fs::write(path, value).map_err(|error| named(path, error))?;
     Ok(true)
+}
+
+fn stands(path: &Path, value: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|present| same(present.trim(), value))
 }
 
 /// The kernel keeps memory in whole pages.

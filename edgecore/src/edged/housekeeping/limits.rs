@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::edged::cgroups::limits;
+use crate::edged::cgroups::{self, limits};
 use crate::edged::context::Context;
 use crate::edged::events::Severity;
 use crate::edged::node::Machine;
@@ -36,7 +36,7 @@ pub(super) async fn run(ctx: &Arc<Context>) {
                 stands = true;
             }
             Err(error) => {
-                let group = format!("{}/kubepods", ctx.settings.cgroup_root.trim_end_matches('/'));
+                let group = cgroups::name(&["kubepods"], &ctx.settings);
                 let words = format!("Failed to update Node Allocatable Limits {group:?}: {error}");
                 ctx.events.node(Severity::Warning, "FailedNodeAllocatableEnforcement", &words).await;
                 stands = false;

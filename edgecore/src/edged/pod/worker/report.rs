@@ -1,5 +1,7 @@
 //! What is told of the pod, and its end.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::super::{sandbox, status};
@@ -49,7 +51,8 @@ impl Worker {
         for container in &self.seen.containers {
             self.ctx.runtime.remove_container(&container.id).await?;
         }
-        cgroups::remove(&self.identity().2, &self.ctx.settings);
+        let (uid, ctx) = (self.identity().2, Arc::clone(&self.ctx));
+        tokio::task::spawn_blocking(move || cgroups::remove(&uid, &ctx.settings)).await.ok();
         let logs = sandbox::log_directory(&self.pod, &self.ctx.settings);
         if let Err(error) = tokio::fs::remove_dir_all(&logs).await
             && error.kind() != std::io::ErrorKind::NotFound
