@@ -99,7 +99,9 @@ set_up_containerd() {
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 END
-  systemctl restart containerd
+  # Enabled, as it is where Debian's package was installed by hand.
+  systemctl -q enable containerd
+  systemctl restart containerd || fail "containerd does not start"
   # The images, as the quickstart makes them.
   (
     # shellcheck disable=SC2034,SC2317 # used by make_images
