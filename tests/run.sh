@@ -29,6 +29,8 @@ install_packages() {
   [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing+=(containernetworking-plugins)
   [[ -x /bin/busybox ]] || missing+=(busybox-static)
   command -v mosquitto > /dev/null || [[ -x /usr/sbin/mosquitto ]] || missing+=(mosquitto)
+  command -v redis-server > /dev/null || missing+=(redis-server)
+  command -v mariadbd > /dev/null || [[ -x /usr/sbin/mariadbd ]] || missing+=(mariadb-server)
   command -v mosquitto_pub > /dev/null || missing+=(mosquitto-clients)
   command -v nft > /dev/null || missing+=(nftables)
   command -v ip > /dev/null || missing+=(iproute2)

@@ -131,6 +131,12 @@ impl Property {
         self.report || !self.targets.is_empty()
     }
 
+    /// The type that KubeEdge's framework stores beside a value: `dataType` of the visitor, else the model's.
+    pub(crate) fn data_type(&self) -> String {
+        let named = self.config.text("dataType").ok().flatten();
+        named.map_or_else(|| format!("{:?}", self.kind).to_lowercase(), str::to_owned)
+    }
+
     fn new(device: &str, property: &wire::DeviceProperty, model: Option<&wire::ModelProperty>) -> Self {
         let visitors = property.visitors.clone().and_then(|visitors| visitors.config_data);
         let (targets, missing) = property.push_method.as_ref().map(Target::all).unwrap_or_default();

@@ -46,6 +46,7 @@
 mod config;
 mod device;
 mod fleet;
+mod metrics;
 mod options;
 mod protocol;
 mod push;

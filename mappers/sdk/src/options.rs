@@ -1,5 +1,6 @@
 //! What every mapper can be told on its command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -17,6 +18,9 @@ pub struct Options {
     /// The file in which readings wait that a property's pushMethod sends elsewhere. Default: /var/lib/NAME/push.db.
     #[arg(long, env = "MAPPER_BUFFER")]
     pub buffer: Option<PathBuf>,
+    /// Where counts are shown to Prometheus, at /metrics, as 127.0.0.1:9130. Default: nowhere.
+    #[arg(long, env = "MAPPER_METRICS")]
+    pub metrics: Option<SocketAddr>,
     /// The name that edgecore shows. Default: PROTOCOL-mapper.
     #[arg(long, env = "MAPPER_NAME")]
     pub name: Option<String>,

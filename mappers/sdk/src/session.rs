@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::fleet::Fleet;
+use crate::metrics;
 use crate::options::Options;
 use crate::protocol::Protocol;
 use crate::push::Push;
@@ -43,6 +45,14 @@ pub enum MapperError {
         /// Where.
         path: PathBuf,
         /// Why.
+        cause: io::Error,
+    },
+    /// Its counts.
+    #[error("--metrics {at}: {cause}; choose an address that is free here")]
+    Metrics {
+        /// Where they are to be shown.
+        at: SocketAddr,
+        /// Why they cannot be.
         cause: io::Error,
     },
     /// edgecore does not want it.
@@ -126,10 +136,18 @@ pub async fn serve<P: Protocol>(
         address: socket.as_os_str().as_encoded_bytes().to_vec(),
         state: "ok".to_owned(),
     };
+    let metrics = async {
+        match options.metrics {
+            Some(at) => metrics::serve(at, push.counts(), stop.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
     let session = keep_registered(&options.edgecore_socket, &info, &fleet, &reports);
     let ended = tokio::select! {
         served = server => served.map_err(MapperError::from),
         refused = session => Err(refused),
+        // It ends with the server when it is told to stop.
+        Err(failed) = metrics => Err(failed),
     };
     fleet.end().await;
     push.end().await;

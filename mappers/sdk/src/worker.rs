@@ -184,6 +184,7 @@ impl<L: Send> Session<L> {
                 namespace: device.namespace.clone(),
                 device: device.name.clone(),
                 property: property.name.clone(),
+                kind: property.data_type(),
                 value: value.to_owned(),
                 at_ms: tasks::clock::unix_ms(),
             };

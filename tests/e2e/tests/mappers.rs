@@ -287,8 +287,11 @@ async fn readings_that_are_pushed_wait_on_disk_for_their_target_through_kills() 
     let _sink = python(&stack, "sink", &[&sink.to_string(), &file.to_string_lossy()])?;
     eventually("old and new readings arrive", LIMIT, || async {
         let lines = posted(&file, "/api/v2/write");
-        let times: Vec<u128> =
-            lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        let times: Vec<u128> = lines
+            .iter()
+            .flat_map(|body| body.lines())
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
         let old = times.iter().filter(|at| **at < before).count();
         if !times.is_sorted() {
             return Err(format!("not in order: {times:?}"));

@@ -18,12 +18,14 @@ pub(super) struct Poster(https::Client);
 
 // === impl Poster ===
 
-impl Poster {
+impl Default for Poster {
     /// Trusts the authorities of the system (or of `SSL_CERT_FILE`).
-    pub(super) fn new() -> Self {
+    fn default() -> Self {
         Self(https::client())
     }
+}
 
+impl Poster {
     pub(super) async fn post(
         &self,
         url: &str,

@@ -45,6 +45,7 @@ mod tests {
             namespace: "d".into(),
             device: "b".into(),
             property: "t".into(),
+            kind: String::new(),
             value: "say \"hi\"".into(),
             at_ms: 5,
         };

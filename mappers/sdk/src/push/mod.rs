@@ -1,20 +1,26 @@
 //! Readings that go elsewhere than to the twin: `pushMethod` of a property. What a target cannot take now is kept on disk,
-//! in order, as much as fits; when too much waits the oldest goes, and the log says how many went.
+//! in order, as much as fits; when too much waits the oldest goes, and the log and `/metrics` say how many went.
 //!
-//! Owns: the buffer's file, which is made with the first reading, and a task that empties it. May call: the targets.
+//! Owns: the buffer's file, which is made with the first reading, a task that empties it, the counts. May call: the targets.
 //! Called by: the devices' workers.
 
 mod buffer;
+mod counts;
 mod http;
 mod influx;
+mod links;
 mod mqtt;
+mod mysql;
 mod otlp;
+mod redis;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,12 +31,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use buffer::{Buffer, BufferError, Held};
-use http::Poster;
-use mqtt::Publishers;
+pub(crate) use counts::Counts;
 pub(crate) use target::Target;
+use target::Ways;
 
 /// Readings of a moment that are written together.
 const QUEUE: usize = 1024;
+/// Bytes of readings that are on their way to the disk.
+const QUEUE_BYTES: usize = 8 << 20;
 /// Readings of one target that are read from the buffer at a time.
 const BATCH: u32 = 256;
 /// The pauses while a target does not take readings.
@@ -44,6 +52,9 @@ pub(crate) struct Sample {
     pub namespace: String,
     pub device: String,
     pub property: String,
+    /// The type that KubeEdge's framework stores beside the value.
+    #[serde(default)]
+    pub kind: String,
     pub value: String,
     /// When it was read, in milliseconds since 1970.
     pub at_ms: i64,
@@ -68,8 +79,9 @@ struct Inner {
     path: PathBuf,
     tasks: Mutex<Option<TaskSet>>,
     queue: OnceCell<mpsc::Sender<(Target, Sample)>>,
-    /// Readings that did not even get into the queue.
-    lost: AtomicU64,
+    /// Bytes in the queue, and of what was taken from it and is not on disk yet.
+    queued: Arc<AtomicUsize>,
+    counts: Counts,
 }
 
 // === impl Push ===
@@ -81,8 +93,14 @@ impl Push {
             path,
             tasks: Mutex::default(),
             queue: OnceCell::new(),
-            lost: AtomicU64::new(0),
+            queued: Arc::default(),
+            counts: Counts::default(),
         }))
+    }
+
+    /// What became of the readings so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.0.counts.clone()
     }
 
     /// Begins to empty what an earlier run has left, if it has left something.
@@ -95,11 +113,16 @@ impl Push {
     /// Takes a reading. A device is read on whatever becomes of its readings here: when the disk is so far behind that the
     /// queue is full, the reading is lost and counted.
     pub(crate) async fn take(&self, target: &Target, sample: Sample) {
-        if self.queue().await.try_send((target.clone(), sample)).is_err() {
-            let lost = self.0.lost.fetch_add(1, Ordering::Relaxed) + 1;
-            if lost.is_power_of_two() {
-                warn!(readings = lost, path = %self.0.path.display(), "the disk takes no readings: so many are lost since the start");
-            }
+        let queue = self.queue().await;
+        let bytes = sample.bytes();
+        let queued = self.0.queued.fetch_add(bytes, Ordering::Relaxed);
+        if queued + bytes <= QUEUE_BYTES && queue.try_send((target.clone(), sample)).is_ok() {
+            return;
+        }
+        self.0.queued.fetch_sub(bytes, Ordering::Relaxed);
+        let lost = self.0.counts.dropped(counts::DISK, 1);
+        if lost.is_power_of_two() {
+            warn!(readings = lost, path = %self.0.path.display(), "the disk takes no readings: so many are lost since the start");
         }
     }
 
@@ -108,9 +131,10 @@ impl Push {
             let (queue, taken) = mpsc::channel(QUEUE);
             let tasks = TaskSet::new("push");
             let taken = Arc::new(Mutex::new(taken));
-            let path = self.0.path.clone();
+            let (path, counts, queued) =
+                (self.0.path.clone(), self.0.counts.clone(), Arc::clone(&self.0.queued));
             tasks.spawn("buffer", Restart::on_failure(), move |stop| {
-                run(path.clone(), Arc::clone(&taken), stop)
+                run(path.clone(), Arc::clone(&taken), counts.clone(), Arc::clone(&queued), stop)
             });
             *self.0.tasks.lock().await = Some(tasks);
             queue
@@ -129,15 +153,17 @@ impl Push {
 async fn run(
     path: PathBuf,
     taken: Arc<Mutex<mpsc::Receiver<(Target, Sample)>>>,
+    counts: Counts,
+    queued: Arc<AtomicUsize>,
     stop: CancellationToken,
 ) -> Result<(), BufferError> {
     let mut taken = taken.lock().await;
-    let buffer = Buffer::open(path, buffer::MOST).await?;
+    let buffer = Buffer::open(path, buffer::MOST, counts.clone()).await?;
     let news = Notify::new();
     // One that hangs must not keep new readings from the disk.
     tokio::select! {
-        kept = keep(&buffer, &mut taken, &news, &stop) => kept,
-        sent = send(&buffer, &news) => sent,
+        kept = keep(&buffer, &mut taken, (&news, &counts, &queued), &stop) => kept,
+        sent = send(&buffer, &news, &counts) => sent,
     }
 }
 
@@ -145,7 +171,7 @@ async fn run(
 async fn keep(
     buffer: &Buffer,
     taken: &mut mpsc::Receiver<(Target, Sample)>,
-    news: &Notify,
+    (news, counts, queued): (&Notify, &Counts, &AtomicUsize),
     stop: &CancellationToken,
 ) -> Result<(), BufferError> {
     loop {
@@ -180,8 +206,10 @@ async fn keep(
                 break buffer.keep(&batch).await?;
             }
         };
+        queued.fetch_sub(batch.iter().map(|(_, sample)| sample.bytes()).sum(), Ordering::Relaxed);
         if dropped > 0 {
-            warn!(readings = dropped, "too many readings wait: the oldest were dropped");
+            let all = counts.dropped(counts::FULL, dropped);
+            warn!(readings = dropped, since_start = all, "too many readings wait: the oldest were dropped");
         }
         news.notify_one();
         if stopped {
@@ -191,11 +219,10 @@ async fn keep(
 }
 
 /// Gives the targets what waits for them.
-async fn send(buffer: &Buffer, news: &Notify) -> Result<(), BufferError> {
-    let poster = Poster::new();
-    let publishers = Mutex::new(Publishers::default());
+async fn send(buffer: &Buffer, news: &Notify, counts: &Counts) -> Result<(), BufferError> {
+    let ways = Ways::default();
     let mut resting: HashMap<String, (Backoff, Instant)> = HashMap::new();
-    let left = buffer.waiting().await?;
+    let left = buffer.waiting().await;
     if left > 0 {
         info!(readings = left, "readings wait to be pushed");
     }
@@ -203,7 +230,7 @@ async fn send(buffer: &Buffer, news: &Notify) -> Result<(), BufferError> {
         let now = Instant::now();
         let targets = buffer.targets().await?;
         let due = targets.iter().filter(|(key, _)| resting.get(key).is_none_or(|(_, until)| *until <= now));
-        let rounds = due.map(|(key, target)| empty(buffer, key, target, &poster, &publishers));
+        let rounds = due.map(|(key, target)| empty(buffer, key, target, &ways, counts));
         for round in futures::future::join_all(rounds).await {
             let (key, target, failure) = round?;
             match failure {
@@ -232,30 +259,37 @@ async fn empty<'a>(
     buffer: &Buffer,
     key: &'a str,
     target: &'a Target,
-    poster: &Poster,
-    publishers: &Mutex<Publishers>,
+    ways: &Ways,
+    counts: &Counts,
 ) -> Result<(&'a str, &'a Target, Option<String>), BufferError> {
     let begun = Instant::now();
-    let mut done = Vec::new();
+    let (rows, samples): (Vec<i64>, Vec<Sample>) =
+        buffer.oldest(key, BATCH).await?.into_iter().map(|Held { row, sample }| (row, sample)).unzip();
+    let mut at_once = target.batch();
+    let mut done = 0;
     let mut failure = None;
-    for Held { row, sample } in buffer.oldest(key, BATCH).await? {
-        match target.send(&sample, poster, publishers).await {
-            Ok(()) => {}
+    while done < samples.len() && begun.elapsed() <= TURN {
+        let batch = &samples[done..samples.len().min(done + at_once)];
+        match target.send(batch, ways).await {
+            Ok(()) => counts.pushed(batch.len() as u64),
+            // One by one it shows which is meant.
+            Err(NotTaken::Refused(_)) if batch.len() > 1 => {
+                at_once = 1;
+                continue;
+            }
             Err(NotTaken::Refused(why)) => {
-                warn!(target = %target, device = sample.device, property = sample.property, "a reading is refused: {why}");
+                let Sample { device, property, .. } = &batch[0];
+                let all = counts.dropped(counts::REFUSED, 1);
+                warn!(target = %target, device, property, since_start = all, "a reading is refused: {why}");
             }
             Err(NotTaken::Passing(why)) => {
                 failure = Some(why);
                 break;
             }
         }
-        done.push(row);
-        // The others' turn.
-        if begun.elapsed() > TURN {
-            break;
-        }
+        done += batch.len();
     }
-    buffer.forget(&done).await?;
+    buffer.forget(&rows[..done]).await?;
     Ok((key, target, failure))
 }
 
@@ -263,5 +297,20 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// The password of databases, as KubeEdge's framework takes it.
+fn password() -> Option<String> {
+    std::env::var("PASSWORD").ok().filter(|password| !password.is_empty())
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// What it weighs in memory, about.
+    fn bytes(&self) -> usize {
+        let Self { namespace, device, property, kind, value, .. } = self;
+        64 + namespace.len() + device.len() + property.len() + kind.len() + value.len()
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use ::redis::aio::MultiplexedConnection;
 use dmi::v1beta1 as wire;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::http::Poster;
-use super::mqtt::Publishers;
-use super::{NotTaken, Sample, influx, mqtt, otlp};
+use super::links::Links;
+use super::{NotTaken, Sample, influx, mqtt, mysql, otlp, redis};
+
+/// Readings that one request to a target carries.
+const BATCH: usize = 256;
 
 /// A target of a property's readings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,19 @@ pub(crate) enum Target {
     Otlp { url: String },
     /// A line is written to InfluxDB 2.
     Influx { url: String, org: String, bucket: String, measurement: String, tags: String, field: String },
+    /// A member is added to the sorted set of the device.
+    Redis(redis::Server),
+    /// A row is added to the table of the property.
+    MySql(mysql::Server),
+}
+
+/// The connections of all targets.
+#[derive(Default)]
+pub(super) struct Ways {
+    poster: Poster,
+    mqtt: Links<mqtt::Link>,
+    redis: Links<MultiplexedConnection>,
+    mysql: Links<mysql::Link>,
 }
 
 // === impl Target ===
@@ -73,33 +89,56 @@ impl Target {
                 field: data.field_key,
             });
         }
-        let others = [
-            (database.redis.is_some(), "redis"),
-            (database.tdengine.is_some(), "TDEngine"),
-            (database.mysql.is_some(), "mysql"),
-        ];
-        missing.extend(others.into_iter().filter_map(|(is, name)| is.then_some(name)));
+        if let Some(client) = database.redis.and_then(|redis| redis.redis_client_config) {
+            all.push(Self::Redis(redis::Server { addr: client.addr, db: client.db.into() }));
+        }
+        if let Some(client) = database.mysql.and_then(|mysql| mysql.mysql_client_config) {
+            all.push(Self::MySql(mysql::Server {
+                addr: client.addr,
+                database: client.database,
+                user: client.user_name,
+            }));
+        }
+        if database.tdengine.is_some() {
+            missing.push("dbMethod.TDEngine");
+        }
         (all, missing)
     }
 
-    pub(super) async fn send(
-        &self,
-        sample: &Sample,
-        poster: &Poster,
-        publishers: &Mutex<Publishers>,
-    ) -> Result<(), NotTaken> {
+    /// How many readings it takes at once.
+    pub(super) fn batch(&self) -> usize {
+        match self {
+            // What KubeEdge's framework sends here says one reading.
+            Self::Http { .. } | Self::Mqtt { .. } => 1,
+            _ => BATCH,
+        }
+    }
+
+    /// Sends readings, [`Target::batch`] at most; all of them are taken or none.
+    pub(super) async fn send(&self, samples: &[Sample], ways: &Ways) -> Result<(), NotTaken> {
         match self {
             Self::Http { url } => {
-                // What KubeEdge's framework posts.
-                let form = [(sample.property.as_str(), sample.value.as_str()), ("time", &sample.time())];
-                let form = form.map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).join("&");
-                poster.post(url, "application/x-www-form-urlencoded", None, form).await
+                for sample in samples {
+                    // What KubeEdge's framework posts.
+                    let form = [(sample.property.as_str(), sample.value.as_str()), ("time", &sample.time())];
+                    let form = form.map(|(key, value)| format!("{}={}", escaped(key), escaped(value)));
+                    let kind = "application/x-www-form-urlencoded";
+                    ways.poster.post(url, kind, None, form.join("&")).await?;
+                }
+                Ok(())
             }
             Self::Mqtt { address, topic, qos, retained } => {
-                let text = format!("time is {}  {topic}: {}", sample.time(), sample.value);
-                publishers.lock().await.publish(address, topic, *qos, *retained, text).await
+                for sample in samples {
+                    let text = format!("time is {}  {topic}: {}", sample.time(), sample.value);
+                    let message =
+                        mqtt::Message { topic: topic.clone(), qos: *qos, retained: *retained, text };
+                    ways.mqtt.send(&mqtt::Broker(address.clone()), &message).await?;
+                }
+                Ok(())
             }
-            Self::Otlp { url } => poster.post(url, "application/json", None, otlp::gauge(sample)).await,
+            Self::Otlp { url } => {
+                ways.poster.post(url, "application/json", None, otlp::gauges(samples)).await
+            }
             Self::Influx { url, org, bucket, measurement, tags, field } => {
                 let url = format!(
                     "{}/api/v2/write?org={}&bucket={}&precision=ms",
@@ -107,10 +146,13 @@ impl Target {
                     escaped(org),
                     escaped(bucket)
                 );
-                let line = influx::line(measurement, tags, field, sample);
+                let lines = samples.iter().map(|sample| influx::line(measurement, tags, field, sample));
+                let lines = lines.collect::<Vec<_>>().join("\n");
                 let token = std::env::var("TOKEN").ok().map(|token| format!("Token {token}"));
-                poster.post(&url, "text/plain; charset=utf-8", token.as_deref(), line).await
+                ways.poster.post(&url, "text/plain; charset=utf-8", token.as_deref(), lines).await
             }
+            Self::Redis(server) => ways.redis.send(server, samples).await,
+            Self::MySql(server) => ways.mysql.send(server, samples).await,
         }
     }
 }
@@ -124,6 +166,8 @@ impl fmt::Display for Target {
             Self::Influx { url, org, bucket, measurement, tags, field } => {
                 write!(f, "{url} {org}/{bucket} {measurement}{tags} {field}")
             }
+            Self::Redis(server) => write!(f, "{server}"),
+            Self::MySql(server) => write!(f, "{server}"),
         }
     }
 }
@@ -158,14 +202,36 @@ mod tests {
             }),
             otel: Some(wire::PushMethodOtel { endpoint_url: "https://o/v1/metrics".into() }),
             db_method: Some(wire::DbMethod {
-                redis: Some(wire::DbMethodRedis::default()),
+                redis: Some(wire::DbMethodRedis {
+                    redis_client_config: Some(wire::RedisClientConfig {
+                        addr: "r:6379".into(),
+                        db: 3,
+                        poolsize: 9,
+                        min_idle_conns: 1,
+                    }),
+                }),
+                mysql: Some(wire::DbMethodMySql {
+                    mysql_client_config: Some(wire::MySqlClientConfig {
+                        addr: "m:3306".into(),
+                        database: "plant".into(),
+                        user_name: "edge".into(),
+                    }),
+                }),
+                tdengine: Some(wire::DbMethodTdEngine::default()),
                 ..Default::default()
             }),
             ..Default::default()
         };
         let (all, missing) = Target::all(&method);
         let http = Target::Http { url: "http://h:80/p".into() };
-        assert_eq!(all, [http, Target::Otlp { url: "https://o/v1/metrics".into() }]);
-        assert_eq!(missing, ["redis"]);
+        let otlp = Target::Otlp { url: "https://o/v1/metrics".into() };
+        let redis = Target::Redis(redis::Server { addr: "r:6379".into(), db: 3 });
+        let mysql = Target::MySql(mysql::Server {
+            addr: "m:3306".into(),
+            database: "plant".into(),
+            user: "edge".into(),
+        });
+        assert_eq!(all, [http, otlp, redis, mysql]);
+        assert_eq!(missing, ["dbMethod.TDEngine"]);
     }
 }
