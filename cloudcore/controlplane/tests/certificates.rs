@@ -230,3 +230,29 @@ async fn who_may_write_requests_may_not_therefore_approve_them() {
     expect(call_as(&cluster.client, carl, "PUT", &path, yes), 200).await;
     condition(&cluster, "ann", "Approved,Issued").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_were_answered_long_ago_are_swept_away_and_others_stay() {
+    let cluster = Cluster::start().await;
+    for (name, when) in [("old", "2020-01-01T00:00:00Z"), ("new", "")] {
+        let (_, pem) = asked(name, "devs");
+        let made = expect(cluster.call("POST", REQUESTS, request(name, &pem, json!({}))), 201).await;
+        let mut denied = made;
+        denied["status"]["conditions"] = json!([{"type": "Denied", "status": "True", "reason": "No"}]);
+        if !when.is_empty() {
+            denied["status"]["conditions"][0]["lastUpdateTime"] = json!(when);
+        }
+        expect(cluster.call("PUT", &format!("{REQUESTS}/{name}/approval"), denied), 200).await;
+    }
+    let (_, pem) = asked("pending", "devs");
+    expect(cluster.call("POST", REQUESTS, request("pending", &pem, json!({}))), 201).await;
+    // The first look is at the start.
+    let cluster = cluster.restart().await;
+    let left = eventually("only the old one is gone", || async {
+        let list = cluster.call("GET", REQUESTS, Value::Null).await.1;
+        let names: Vec<_> =
+            list["items"].as_array()?.iter().map(|one| one["metadata"]["name"].clone()).collect();
+        (names == ["new", "pending"]).then_some(names)
+    });
+    left.await;
+}

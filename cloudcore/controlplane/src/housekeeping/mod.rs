@@ -1,5 +1,5 @@
 //! What the control plane does by itself, without being asked: furnishes namespaces, empties those that go, brings custom kinds
-//! in and out, says where the API answers, gathers roles, fills token secrets, signs certificates, counts quotas, and forgets old events.
+//! in and out, says where the API answers, gathers roles, fills token secrets, signs certificates, counts quotas, and forgets old events and requests.
 //!
 //! Level-triggered: every pass looks at what is there and does what is missing, so a restart in the middle costs nothing. May call:
 //! `apiserver` (its rules for objects), `registry`, `store`. Called by: `plane`, and by `apiserver` right after a write where the
@@ -13,6 +13,7 @@ mod endpoint;
 mod events;
 mod namespaces;
 mod quotas;
+mod requests;
 mod roles;
 mod tokens;
 
@@ -56,6 +57,9 @@ pub(crate) fn start(api: &Arc<Api>, pki: &Arc<Pki>, port: u16, tasks: &TaskSet) 
     tasks.spawn("quotas", Restart::on_failure(), move |token| quotas::keep(Arc::clone(&keeper), token));
     let keeper = Arc::clone(api);
     tasks.spawn("events", Restart::on_failure(), move |token| events::expire(Arc::clone(&keeper), token));
+    let keeper = Arc::clone(api);
+    let expire = move |token| requests::expire(Arc::clone(&keeper), token);
+    tasks.spawn("requests for certificates", Restart::on_failure(), expire);
 }
 
 async fn keep(api: Arc<Api>, pki: Arc<Pki>, port: u16, token: CancellationToken) -> Result<(), Infallible> {

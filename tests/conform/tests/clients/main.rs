@@ -6,6 +6,7 @@ mod chart;
 mod informer;
 mod operator;
 mod prometheus;
+mod runner;
 mod scripts;
 #[path = "../../../../cloudcore/controllers/tests/support/mod.rs"]
 mod support;
