@@ -42,6 +42,7 @@ async fn send(client: &Client, method: &str, path: &str, body: Vec<u8>) -> (u16,
     let response: Response<Body> = client.send(request).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     let code = response.status().as_u16();
+    #[allow(clippy::disallowed_methods, reason = "the body is limited")]
     let body = Limited::new(response.into_body(), LIMIT).collect().await.unwrap().to_bytes();
     (code, serde_json::from_slice(&body).unwrap())
 }
