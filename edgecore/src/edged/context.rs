@@ -19,7 +19,7 @@ use crate::edgehub::Connection;
 use crate::metamanager;
 
 /// Sandboxes that are made at the same time when a node with many pods boots.
-const PARALLEL_CREATIONS: usize = 4;
+pub(crate) const PARALLEL_CREATIONS: u32 = 4;
 
 /// Handles and facts of the node.
 pub struct Context {
@@ -68,7 +68,7 @@ impl Context {
             clock: Clock::start(),
             events: Recorder::new(store.clone(), &settings.node_name, settings.report_events),
             images: Arc::new(images),
-            creations: Semaphore::new(PARALLEL_CREATIONS),
+            creations: Semaphore::new(PARALLEL_CREATIONS as usize),
             node_facts: NodeFacts { address: settings.node_address, runtime: runtime.kind() },
             pressure: watch::Sender::new(Pressure::default()),
             evictions: Evictions::default(),

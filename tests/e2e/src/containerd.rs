@@ -119,8 +119,12 @@ impl Containerd {
     /// # Errors
     /// When it does not answer within 20 s.
     pub async fn restart(&mut self) -> Result<()> {
-        self.daemon.restart()?;
+        self.respawn()?;
         self.answers().await
+    }
+
+    pub(crate) fn respawn(&mut self) -> Result<()> {
+        self.daemon.restart()
     }
 
     /// The process.

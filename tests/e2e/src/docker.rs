@@ -153,9 +153,13 @@ impl Docker {
     /// # Errors
     /// When it does not answer within 30 s.
     pub async fn restart(&mut self) -> Result<()> {
-        fs::remove_file(self.dir.join("docker.pid")).ok();
-        self.daemon.restart()?;
+        self.respawn()?;
         self.answers().await
+    }
+
+    pub(crate) fn respawn(&mut self) -> Result<()> {
+        fs::remove_file(self.dir.join("docker.pid")).ok();
+        self.daemon.restart()
     }
 
     /// The process.

@@ -1,6 +1,6 @@
 //! Owns what keeps a node alive for years: log files that are turned over, images that nobody uses, pods that have to go
 //! before the machine runs out of memory or disk, the limits of all pods together,
-//! and helpers of the runtime that were lost.
+//! and helpers and networks of the runtime that were lost.
 //!
 //! May call: the runtime, the store (which pods there are), the recorder. Called by edged, once. Numbers, order and words are the
 //! kubelet's (Kubernetes v1.32 `pkg/kubelet/{logs,images,eviction}`).
@@ -10,6 +10,7 @@ mod images;
 mod inventory;
 mod limits;
 mod logs;
+mod networks;
 mod pressure;
 mod shims;
 mod storage;
@@ -58,6 +59,14 @@ pub(super) fn start(ctx: &Arc<Context>, tasks: &TaskSet) {
         let ctx = Arc::clone(&of);
         async move {
             token.run_until_cancelled(shims::run(&ctx)).await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    let of = Arc::clone(ctx);
+    tasks.spawn("networks", Restart::on_failure(), move |token| {
+        let ctx = Arc::clone(&of);
+        async move {
+            token.run_until_cancelled(networks::run(&ctx)).await;
             Ok::<(), Infallible>(())
         }
     });

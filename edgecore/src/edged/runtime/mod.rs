@@ -21,7 +21,8 @@ use tokio::sync::mpsc;
 
 pub use error::RuntimeError;
 pub use types::{
-    Container, ContainerId, ContainerState, Exit, Health, Image, PodUid, Sandbox, SandboxId, Version,
+    Container, ContainerId, ContainerState, Exit, Health, Image, Networks, PodUid, Sandbox, SandboxId,
+    Version,
 };
 
 /// Labels and annotations by which containers are found again, the kubelet's own names.
@@ -135,6 +136,11 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// Bytes used by images, by the file system they lie on.
     async fn image_usage(&self) -> Result<Vec<(String, u64)>, RuntimeError>;
+
+    /// How networks of sandboxes are made and which there are, of a runtime that may lose one. Many calls: not often.
+    async fn networks(&self) -> Result<Option<Networks>, RuntimeError> {
+        Ok(None)
+    }
 
     /// Sends a nudge whenever a container may have changed, until the stream breaks. A runtime without events
     /// answers `Unsupported`, and the caller polls.

@@ -1,6 +1,6 @@
 //! What is observed of a runtime.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -53,6 +53,21 @@ pub struct Sandbox {
     pub created: Timestamp,
     /// Whether containers can be started in it.
     pub ready: bool,
+}
+
+/// How a runtime makes the networks of its sandboxes, and which are in use.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    /// The folder in which network namespaces are held open.
+    pub namespaces: PathBuf,
+    /// Namespaces of sandboxes.
+    pub used: BTreeSet<PathBuf>,
+    /// All sandboxes, whoever asked for them.
+    pub sandboxes: BTreeSet<String>,
+    /// The folder of CNI's plugins.
+    pub plugins: PathBuf,
+    /// CNI's lists of plugins, as they are written.
+    pub configurations: Vec<serde_json::Value>,
 }
 
 /// One container.

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::host::{Held, Host};
+use crate::held::{self, Held};
+use crate::host::Host;
 use crate::plan::{Kind, Wish};
 use crate::pods;
 
@@ -34,7 +35,7 @@ pub fn differences(host: &Host<'_>, api: &[Pod], wanted: &BTreeMap<usize, Wish>)
         wrong.push(format!("{} pods are in the API and {} are wanted", alive.len(), wanted.len()));
     }
 
-    let held = host.held()?;
+    let held = held::all(host.engine)?;
     for (uid, wish) in &alive {
         wrong.extend(
             containers(&held, uid, wish.kind)
@@ -50,13 +51,17 @@ pub fn differences(host: &Host<'_>, api: &[Pod], wanted: &BTreeMap<usize, Wish>)
         sandboxes.iter().filter(|one| alive.get(&one.uid).is_some_and(|wish| wish.kind != Kind::HostNetwork));
     let networks = own_network.count();
     let ids: BTreeSet<&str> = held.iter().map(|one| one.id.as_str()).collect();
+    let aliases: BTreeSet<&str> =
+        held.iter().flat_map(|one| one.aliases.iter().map(String::as_str)).collect();
 
     let (namespaces, mounts): (Vec<_>, Vec<_>) =
         host.mounts().into_iter().partition(|path| path.components().any(|part| part.as_os_str() == "netns"));
+    // Docker holds the host's own under this name.
+    let namespaces = namespaces.iter().filter(|path| !path.ends_with("default")).count();
     let known = |path: &Path| {
         path.components().any(|part| {
             let part = part.as_os_str().to_string_lossy();
-            ids.contains(&*part) || alive.contains_key(&*part)
+            ids.contains(&*part) || aliases.contains(&*part) || alive.contains_key(&*part)
         })
     };
     wrong.extend(
@@ -70,17 +75,17 @@ pub fn differences(host: &Host<'_>, api: &[Pod], wanted: &BTreeMap<usize, Wish>)
             uids.iter().filter(|uid| !alive.contains_key(*uid)).map(|uid| format!("{what} left of {uid}")),
         );
     }
-    // containerd 1.6 kills a network plugin in the middle when whoever asked for the sandbox dies, and does not undo what the
-    // plugin had made by then. No agent can know of it: such a sandbox never was.
-    let abandoned = host.abandoned_networks();
+    let strays = host.folders();
+    wrong.extend(
+        strays.iter().filter(|id| !ids.contains(id.as_str())).map(|id| format!("a folder of {id} is left")),
+    );
     for (what, count) in [
         ("interfaces", host.interfaces()?.len()),
-        ("network namespaces", namespaces.len()),
-        ("addresses", host.addresses()),
+        ("network namespaces", namespaces),
+        ("addresses", host.addresses()?),
     ] {
-        if !(networks..=networks + abandoned).contains(&count) {
-            let more = format!("and {abandoned} that containerd abandoned");
-            wrong.push(format!("{count} {what} for {networks} sandboxes with a network of their own {more}"));
+        if count != networks {
+            wrong.push(format!("{count} {what} for {networks} sandboxes with a network of their own"));
         }
     }
     Ok(wrong)

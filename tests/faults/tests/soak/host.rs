@@ -4,74 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use e2e::Containerd;
+use anyhow::Result;
+use e2e::Engine;
 use e2e::containerd::cgroups;
-use serde_json::Value;
 
 /// What only the image that holds sandboxes open runs.
 const PAUSES: &str = "2147483647";
 
-/// A container or a sandbox in the runtime.
-#[derive(Clone, Debug)]
-pub struct Held {
-    pub id: String,
-    pub uid: String,
-    /// Empty for a sandbox.
-    pub name: String,
-    /// Its process, if it runs.
-    pub pid: Option<i32>,
-}
-
-impl Held {
-    pub fn is_sandbox(&self) -> bool {
-        self.name.is_empty()
-    }
-}
-
-/// Looks at one containerd and one agent below one directory.
+/// Looks at one runtime and one agent below one directory.
 pub struct Host<'a> {
-    pub containerd: &'a Containerd,
+    pub engine: &'a Engine,
     pub dir: &'a Path,
 }
 
 impl Host<'_> {
-    /// How often containerd gave up in the middle of making a network, because the agent that had asked for it was killed.
-    pub fn abandoned_networks(&self) -> usize {
-        let log = self.containerd.daemon().output();
-        let setups = log.lines().filter(|line| line.contains("failed to setup network for sandbox"));
-        setups.filter(|line| line.contains("signal: killed") || line.contains("context canceled")).count()
-    }
-
-    /// Everything that the runtime knows.
-    pub fn held(&self) -> Result<Vec<Held>> {
-        let running = self.running()?;
-        let mut all = Vec::new();
-        for id in self.containerd.ctr(&["containers", "ls", "-q"])?.lines() {
-            // It may be gone by now.
-            let Ok(text) = self.containerd.ctr(&["containers", "info", id]) else { continue };
-            let info: Value = serde_json::from_str(&text).context("what ctr says of a container")?;
-            let label = |key: &str| info["Labels"][key].as_str().unwrap_or_default().to_owned();
-            all.push(Held {
-                id: id.to_owned(),
-                uid: label("io.kubernetes.pod.uid"),
-                name: label("io.kubernetes.container.name"),
-                pid: running.get(id).copied(),
-            });
-        }
-        Ok(all)
-    }
-
-    fn running(&self) -> Result<BTreeMap<String, i32>> {
-        let table = self.containerd.ctr(&["tasks", "ls"])?;
-        let row = |line: &str| {
-            let mut words = line.split_whitespace();
-            let (id, pid, state) = (words.next()?, words.next()?, words.next()?);
-            (state == "RUNNING").then(|| Some((id.to_owned(), pid.parse().ok()?)))?
-        };
-        Ok(table.lines().skip(1).filter_map(row).collect())
-    }
-
     /// Mount points below the directory.
     pub fn mounts(&self) -> Vec<PathBuf> {
         e2e::containerd::mounts_below(self.dir)
@@ -79,7 +25,7 @@ impl Host<'_> {
 
     /// Interfaces of pods: the ends that hang on this runtime's bridge.
     pub fn interfaces(&self) -> Result<BTreeSet<String>> {
-        let root = self.containerd.cgroup_root();
+        let root = self.engine.cgroup_root();
         let bridge = root.trim_start_matches("/skerry-");
         let out = Command::new("ip").args(["-o", "link", "show", "master", bridge]).output()?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -88,7 +34,7 @@ impl Host<'_> {
 
     /// Uids of pods that have a group, in any hierarchy.
     pub fn groups(&self) -> BTreeSet<String> {
-        let root = self.containerd.cgroup_root();
+        let root = self.engine.cgroup_root();
         let classes = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
         let dirs = cgroups(root.trim_start_matches('/'));
         let dirs = dirs.iter().flat_map(|root| classes.iter().map(|class| root.join(class)));
@@ -98,7 +44,11 @@ impl Host<'_> {
 
     /// Ids on the command lines of this runtime's shims, with how many there are of each.
     pub fn shims(&self) -> BTreeMap<String, usize> {
-        let socket = self.containerd.socket().display().to_string();
+        let socket = match self.engine {
+            Engine::Containerd(containerd) => containerd.socket(),
+            Engine::Docker(_) => self.dir.join("exec/containerd/containerd.sock"),
+        };
+        let socket = socket.display().to_string();
         let mut found = BTreeMap::new();
         for pid in entries(Path::new("/proc")).iter().filter(|name| name.parse::<i32>().is_ok()) {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -126,10 +76,38 @@ impl Host<'_> {
     }
 
     /// Addresses that are given out.
-    pub fn addresses(&self) -> usize {
-        let networks = entries(&self.dir.join("cni-leases"));
-        let files = networks.iter().flat_map(|name| entries(&self.dir.join("cni-leases").join(name)));
-        files.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).count()
+    pub fn addresses(&self) -> Result<usize> {
+        match self.engine {
+            Engine::Containerd(_) => {
+                let networks = entries(&self.dir.join("cni-leases"));
+                let files = networks.iter().flat_map(|name| entries(&self.dir.join("cni-leases").join(name)));
+                Ok(files.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).count())
+            }
+            Engine::Docker(docker) => {
+                let count = docker.docker(&["network", "inspect", "bridge", "-f", "{{len .Containers}}"])?;
+                Ok(count.trim().parse()?)
+            }
+        }
+    }
+
+    /// Ids that have a folder of the runtime's own: bundles of what runs, and what it keeps of each.
+    pub fn folders(&self) -> BTreeSet<String> {
+        let folders: &[&str] = match self.engine {
+            Engine::Containerd(_) => &[
+                "state/io.containerd.runtime.v2.task/k8s.io",
+                "root/io.containerd.runtime.v2.task/k8s.io",
+                "state/io.containerd.grpc.v1.cri/sandboxes",
+                "state/io.containerd.grpc.v1.cri/containers",
+                "root/io.containerd.grpc.v1.cri/sandboxes",
+                "root/io.containerd.grpc.v1.cri/containers",
+            ],
+            Engine::Docker(_) => &[
+                "exec/containerd/daemon/io.containerd.runtime.v2.task/moby",
+                "root/containerd/daemon/io.containerd.runtime.v2.task/moby",
+                "root/containers",
+            ],
+        };
+        folders.iter().flat_map(|folder| entries(&self.dir.join(folder))).collect()
     }
 }
 

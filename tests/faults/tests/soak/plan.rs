@@ -68,8 +68,19 @@ pub enum Step {
     Delete { pod: usize, grace: Option<u32> },
     /// Breaks the link for a while.
     Cut(Fault, Duration),
-    /// Kills the agent, and starts it again after a while.
-    Crash(Duration),
+    /// Kills a daemon, and starts it again after a while.
+    Crash(Victim, Duration),
+}
+
+/// Whose crash it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// edgecore.
+    Agent,
+    /// containerd, or dockerd with its containerd.
+    Runtime,
+    /// cloudcore.
+    Cloud,
 }
 
 /// The steps, and what is wanted when all are done.
@@ -82,7 +93,7 @@ pub fn draw(seed: u64, pods: usize) -> (Vec<Step>, BTreeMap<usize, Wish>) {
         let any = |random: &mut fastrand::Rng, wanted: &BTreeMap<usize, Wish>| {
             wanted.iter().nth(random.usize(..wanted.len().max(1))).map(|(pod, wish)| (*pod, *wish))
         };
-        match random.u8(..100) {
+        match random.u8(..102) {
             0..=39 if created < pods && wanted.len() < WANTED => {
                 let wish =
                     Wish { kind: KINDS[random.usize(..KINDS.len())], image: random.u8(..2), generation: 0 };
@@ -115,7 +126,9 @@ pub fn draw(seed: u64, pods: usize) -> (Vec<Step>, BTreeMap<usize, Wish>) {
                 let fault = if random.bool() { Fault::Refuse } else { Fault::Silence };
                 steps.push(Step::Cut(fault, Duration::from_millis(random.u64(50..2500))));
             }
-            97..=99 => steps.push(Step::Crash(Duration::from_millis(random.u64(..800)))),
+            97 => steps.push(Step::Crash(Victim::Cloud, Duration::from_millis(random.u64(..1500)))),
+            98 => steps.push(Step::Crash(Victim::Runtime, Duration::from_millis(random.u64(..1500)))),
+            99..=101 => steps.push(Step::Crash(Victim::Agent, Duration::from_millis(random.u64(..800)))),
             _ => {}
         }
     }

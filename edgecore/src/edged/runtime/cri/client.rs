@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::super::shared::{EXEC_OUTPUT, PULL, gone};
 use super::super::{
-    Container, ContainerId, ContainerRuntime, Health, Image, PodUid, RuntimeError, Sandbox, SandboxId,
-    Version, labels,
+    Container, ContainerId, ContainerRuntime, Health, Image, Networks, PodUid, RuntimeError, Sandbox,
+    SandboxId, Version, labels,
 };
 use super::{Cri, convert};
 
@@ -235,6 +235,10 @@ impl ContainerRuntime for Cri {
         let answer =
             self.call("ImageFsInfo", self.limit, client.image_fs_info(cri::ImageFsInfoRequest {})).await?;
         Ok(answer.image_filesystems.into_iter().filter_map(convert::usage).collect())
+    }
+
+    async fn networks(&self) -> Result<Option<Networks>, RuntimeError> {
+        self.look_at_networks().await
     }
 
     async fn watch(&self, nudge: mpsc::Sender<()>) -> Result<(), RuntimeError> {

@@ -5,6 +5,7 @@ mod client;
 mod containerd_events;
 mod containerd_tasks;
 mod convert;
+mod networks;
 
 use std::time::Duration;
 
