@@ -59,10 +59,12 @@ pub fn differences(host: &Host<'_>, api: &[Pod], wanted: &BTreeMap<usize, Wish>)
     // Docker holds the host's own under this name.
     let namespaces = namespaces.iter().filter(|path| !path.ends_with("default")).count();
     let known = |path: &Path| {
-        path.components().any(|part| {
-            let part = part.as_os_str().to_string_lossy();
-            ids.contains(&*part) || aliases.contains(&*part) || alive.contains_key(&*part)
-        })
+        // dockerd mounts its own folder over itself.
+        path == host.dir.join("root")
+            || path.components().any(|part| {
+                let part = part.as_os_str().to_string_lossy();
+                ids.contains(&*part) || aliases.contains(&*part) || alive.contains_key(&*part)
+            })
     };
     wrong.extend(
         mounts.iter().filter(|path| !known(path)).map(|path| format!("nobody's mount {}", path.display())),

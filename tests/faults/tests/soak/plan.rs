@@ -84,7 +84,8 @@ pub enum Victim {
 }
 
 /// The steps, and what is wanted when all are done.
-pub fn draw(seed: u64, pods: usize) -> (Vec<Step>, BTreeMap<usize, Wish>) {
+/// Whether the runtime is killed too is `runtime`.
+pub fn draw(seed: u64, pods: usize, runtime: bool) -> (Vec<Step>, BTreeMap<usize, Wish>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut steps = Vec::new();
     let mut wanted: BTreeMap<usize, Wish> = BTreeMap::new();
@@ -127,7 +128,9 @@ pub fn draw(seed: u64, pods: usize) -> (Vec<Step>, BTreeMap<usize, Wish>) {
                 steps.push(Step::Cut(fault, Duration::from_millis(random.u64(50..2500))));
             }
             97 => steps.push(Step::Crash(Victim::Cloud, Duration::from_millis(random.u64(..1500)))),
-            98 => steps.push(Step::Crash(Victim::Runtime, Duration::from_millis(random.u64(..1500)))),
+            98 if runtime => {
+                steps.push(Step::Crash(Victim::Runtime, Duration::from_millis(random.u64(..1500))))
+            }
             99..=101 => steps.push(Step::Crash(Victim::Agent, Duration::from_millis(random.u64(..800)))),
             _ => {}
         }
