@@ -146,7 +146,7 @@ came_back() {
   within 20 "a pod answers on its port" answers
   within 20 "the edge still knows the reading $1" known_here "$1"
   say "edgecore: $(systemctl show edgecore -p NRestarts), pods after $(cut -d. -f1 /proc/uptime) s of uptime"
-  say "pods' groups: $(find /sys/fs/cgroup/kubepods.slice -name '*pod*.slice' -printf '%f ' )"
+  say "pods' groups: $(find /sys/fs/cgroup/kubepods.slice -name '*-pod*.slice' -printf '%f ' )"
 }
 
 # A cloud and a node named edge1 on this machine, both by keadm, with the demo on it and a reading in the cloud.
@@ -190,7 +190,7 @@ reboot_step() {
       keadm reset --force > $state/reset 2>&1 || { cat $state/reset; fail "keadm reset"; }
       [[ ! -e /etc/systemd/system/edgecore.service ]] || fail "keadm reset left edgecore.service"
       local left
-      left=$(find /sys/fs/cgroup -name '*pod*.slice' -printf '%f ')
+      left=$(find /sys/fs/cgroup -name '*-pod*.slice' -printf '%f ')
       say "after keadm reset: groups '$left'"
       ;;
     *) fail "booted $boot times" ;;
