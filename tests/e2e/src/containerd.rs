@@ -19,6 +19,10 @@ use crate::{
     image::{self, BUSYBOX, PAUSE},
 };
 
+/// How bridges and networks of tests begin; a tag follows.
+const BRIDGE: &str = "sk";
+const NETWORK: &str = "skerry-";
+
 /// A containerd that belongs to one test. Dropping it ends its containers, shims, mounts and network.
 #[derive(Debug)]
 pub struct Containerd {
@@ -35,7 +39,7 @@ impl Containerd {
     /// When containerd, runc, the CNI plugins or busybox are missing, or it does not answer within 20 s.
     pub async fn start(dir: &Path) -> Result<Self> {
         let tag = format!("{:06x}", fresh_number() & 0xff_ffff);
-        let bridge = format!("sk{tag}");
+        let bridge = format!("{BRIDGE}{tag}");
         fs::create_dir_all(dir.join("cni"))?;
         fs::write(dir.join("config.toml"), config(dir, &plugin_dir()?))?;
         fs::write(dir.join("cni/10-skerry.conflist"), network(dir, &bridge, &tag))?;
@@ -104,7 +108,7 @@ impl Containerd {
     }
 
     /// Ends containerd and everything that it runs at once, as a power cut does. The sandboxes' network namespaces
-    /// go with it.
+    /// go with it, and what CNI has written of them without syncing it is empty.
     pub fn power_off(&mut self) {
         self.daemon.kill();
         kill_shims(&self.socket());
@@ -112,6 +116,12 @@ impl Containerd {
             umount2(mount, MntFlags::MNT_DETACH).ok();
         }
         fs::remove_dir_all(self.dir.join("state")).ok();
+        let own = format!("{}-", self.bridge.replacen(BRIDGE, NETWORK, 1));
+        for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&own) {
+                fs::write(entry.path(), "").ok();
+            }
+        }
     }
 
     /// Starts containerd again after [`Containerd::kill`] or [`Containerd::power_off`] and waits until it answers.
@@ -262,7 +272,7 @@ fn network(dir: &Path, bridge: &str, tag: &str) -> String {
     let number = u32::from_str_radix(tag, 16).unwrap_or(7);
     let (b, c) = (64 + (number >> 8) % 64, number & 0xff);
     format!(
-        r#"{{"cniVersion":"1.0.0","name":"skerry-{tag}","plugins":[
+        r#"{{"cniVersion":"1.0.0","name":"{NETWORK}{tag}","plugins":[
 {{"type":"bridge","bridge":"{bridge}","isGateway":true,"hairpinMode":true,"ipam":{{"type":"host-local",
 "dataDir":"{dir}/cni-leases","ranges":[[{{"subnet":"10.{b}.{c}.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}},
 {{"type":"portmap","capabilities":{{"portMappings":true}}}}]}}"#,

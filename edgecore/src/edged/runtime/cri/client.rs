@@ -13,7 +13,7 @@ use super::super::{
     Container, ContainerId, ContainerRuntime, Health, Image, Networks, PodUid, RuntimeError, Sandbox,
     SandboxId, Version, labels,
 };
-use super::{Cri, convert};
+use super::{Cri, cni_results, convert};
 
 #[async_trait]
 impl ContainerRuntime for Cri {
@@ -91,7 +91,14 @@ impl ContainerRuntime for Cri {
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError> {
         let request = cri::StopPodSandboxRequest { pod_sandbox_id: id.0.clone() };
         let mut client = self.runtime.clone();
-        gone(self.call("StopPodSandbox", self.limit, client.stop_pod_sandbox(request)).await)
+        let stopped =
+            gone(self.call("StopPodSandbox", self.limit, client.stop_pod_sandbox(request.clone())).await);
+        match stopped {
+            Err(error) if cni_results::may_be_why(&error) && cni_results::forget(id).await => {
+                gone(self.call("StopPodSandbox", self.limit, client.stop_pod_sandbox(request)).await)
+            }
+            stopped => stopped,
+        }
     }
 
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError> {

@@ -2,6 +2,7 @@
 //! runtime was restarted. May call: `runtime` types. Called through [`ContainerRuntime`](super::ContainerRuntime).
 
 mod client;
+mod cni_results;
 mod containerd_events;
 mod containerd_tasks;
 mod convert;
