@@ -160,3 +160,66 @@ async fn without_its_broker_the_agent_runs_on() {
     assert_eq!(verdict, edgecore::devicetwin::Verdict::Done);
     edge.stop().await;
 }
+
+/// An authority with its file, and certificates of it.
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new(file: &Path) -> Self {
+        let mut of = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        of.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(of, rcgen::KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(file, authority.pem()).unwrap();
+        Self(authority)
+    }
+
+    /// `NAME.crt` and `NAME.key`.
+    fn issue(&self, directory: &Path, name: &str) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut of = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        of.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = of.signed_by(&key, &self.0).unwrap();
+        std::fs::write(directory.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_external_broker_with_tls_that_wants_certificates_is_used_and_again_after_a_restart_with_new_ones()
+{
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let (port, over_tls) = (free_port(), free_port());
+    let renew = || {
+        let authority = Authority::new(&at.join("ca.crt"));
+        authority.issue(at, "localhost");
+        authority.issue(at, "edge1");
+    };
+    renew();
+    // Only who shows a certificate may speak for the edge; sensors are at the other door.
+    let extra = format!(
+        "allow_anonymous true\nuser root\nlistener {over_tls} 127.0.0.1\nrequire_certificate true\n\
+         cafile {0}/ca.crt\ncertfile {0}/localhost.crt\nkeyfile {0}/localhost.key",
+        at.display()
+    );
+    let broker = Mosquitto::start(at, port, &extra);
+    let mut config = settings(MqttMode::External, 1, port);
+    config.mqtt_server_external = format!("ssl://localhost:{over_tls}");
+    config.tls.enable = true;
+    config.tls.ca_file = at.join("ca.crt");
+    config.tls.cert_file = at.join("edge1.crt");
+    config.tls.private_key_file = at.join("edge1.key");
+    let edge = Edge::with(at, &config, port).await;
+    add_device(&edge).await;
+    let mut sensor = Client::connect(port, "sensor").await;
+    sensor.subscribe(&format!("{UPDATE}/result")).await;
+    report(&mut sensor, "21").await;
+
+    drop(broker);
+    renew();
+    let _broker = Mosquitto::start(at, port, &extra);
+    let mut sensor = Client::connect(port, "sensor2").await;
+    sensor.subscribe(&format!("{UPDATE}/result")).await;
+    report(&mut sensor, "22").await;
+    edge.stop().await;
+}

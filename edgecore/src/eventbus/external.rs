@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use mqtts::Tunnel;
 use proto::rules::Orders;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter, Transport};
 use tasks::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,13 @@ struct Settled {
 impl External {
     pub(super) async fn run(&mut self, token: CancellationToken) -> Result<(), Infallible> {
         let mut backoff = Backoff::default();
-        let (client, mut events) = self.client();
+        let tunnel = self.tunnel(&token).await;
+        if token.is_cancelled() {
+            return Ok(());
+        }
+        let (client, mut events) = self.client(tunnel.as_ref());
+        // Why there is no connection is said once for each reason.
+        let mut said = String::new();
         let (arrived, mut arrivals) = mpsc::channel::<(u64, Publish)>(AWAITED);
         let (settle, mut settled) = mpsc::channel::<Settled>(AWAITED);
         let listeners = self.listeners.clone();
@@ -125,6 +132,7 @@ impl External {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         connection += 1;
                         connected = true;
+                        said.clear();
                         retry_at = None;
                         if !unstored {
                             backoff.reset();
@@ -140,9 +148,17 @@ impl External {
                     }
                     Ok(_) => {}
                     Err(error) => {
+                        let why = tunnel.as_ref().and_then(Tunnel::failure).unwrap_or_else(|| error.to_string());
                         if connected {
-                            warn!("the external MQTT broker is gone: {error}");
+                            warn!("the external MQTT broker is gone: {why}");
+                        } else if why != said {
+                            warn!(
+                                host = self.address.host,
+                                port = self.address.port,
+                                "the external MQTT broker cannot be used, trying on: {why}"
+                            );
                         }
+                        said = why;
                         connected = false;
                         retry_at = Some(tokio::time::Instant::now() + backoff.pause());
                     }
@@ -151,9 +167,31 @@ impl External {
         }
     }
 
-    fn client(&self) -> (AsyncClient, EventLoop) {
-        let settings::External { host, port, client, login } = &self.address;
+    /// The way to a broker with TLS. Without it there is nothing to do, so it is tried until it is there.
+    async fn tunnel(&self, token: &CancellationToken) -> Option<Tunnel> {
+        let settings::External { host, port, tls, .. } = &self.address;
+        let settings::ExternalTls { trust, directory } = tls.as_ref()?;
+        let mut backoff = Backoff::default();
+        loop {
+            let broker = mqtts::Broker { host: host.clone(), port: *port, trust: trust.clone() };
+            match Tunnel::open(directory, broker) {
+                Ok(tunnel) => return Some(tunnel),
+                Err(error) => warn!("{error}"),
+            }
+            tokio::select! {
+                () = token.cancelled() => return None,
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    fn client(&self, tunnel: Option<&Tunnel>) -> (AsyncClient, EventLoop) {
+        let settings::External { host, port, client, login, .. } = &self.address;
         let mut options = MqttOptions::new(client, host, *port);
+        if let Some(tunnel) = tunnel {
+            options = MqttOptions::new(client, tunnel.socket().to_string_lossy(), *port);
+            options.set_transport(Transport::Unix);
+        }
         options
             .set_keep_alive(Duration::from_secs(30))
             // The broker keeps what was not acknowledged while we are away.

@@ -1,9 +1,10 @@
 //! `modules.eventBus` of edgecore.yaml, checked.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mqtt_proto::QoS;
+use mqtts::Trust;
 use proto::config::{EventBus, MqttMode};
 use tracing::warn;
 
@@ -47,6 +48,17 @@ pub struct External {
     pub client: String,
     /// Name and password, if it wants them.
     pub login: Option<(String, String)>,
+    /// TLS; `None`: plain TCP.
+    pub tls: Option<ExternalTls>,
+}
+
+/// TLS to a broker that somebody else runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalTls {
+    /// Whom to trust, and who we are.
+    pub trust: Trust,
+    /// The directory of the way there.
+    pub directory: PathBuf,
 }
 
 /// A setting that makes no sense.
@@ -65,12 +77,6 @@ pub enum SettingsError {
     /// No quality of service.
     #[error("modules.eventBus.mqttQOS: {0} is none of 0, 1, 2")]
     Qos(u8),
-    /// TLS is asked for.
-    #[error(
-        "modules.eventBus.eventBusTLS.enable: TLS to an external broker is not supported; use a broker on this \
-         machine (tcp://127.0.0.1:1883) or mqttMode 0, the embedded one"
-    )]
-    Tls,
 }
 
 impl Settings {
@@ -87,7 +93,7 @@ impl Settings {
         Ok(Self {
             node: node.to_owned(),
             internal: embedded.then(|| inside(config, database)).transpose()?,
-            external: external.then(|| outside(config, node)).transpose()?,
+            external: external.then(|| outside(config, node, database)).transpose()?,
             metrics: Metrics::default(),
         })
     }
@@ -139,13 +145,20 @@ fn internal(config: &EventBus) -> Result<Vec<Door>, SettingsError> {
     text.split(',').map(door).collect()
 }
 
-fn outside(config: &EventBus, node: &str) -> Result<External, SettingsError> {
-    if config.tls.enable {
-        return Err(SettingsError::Tls);
-    }
+fn outside(config: &EventBus, node: &str, database: &Path) -> Result<External, SettingsError> {
     let text = &config.mqtt_server_external;
     let wrong = |what| SettingsError::Address { key: "mqttServerExternal", text: text.clone(), what };
-    let rest = text.strip_prefix("tcp://").ok_or_else(|| wrong("only tcp:// is supported"))?;
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("write tcp:// or ssl:// in front"))?;
+    let tls = match mqtts::is_tls(scheme) {
+        Some(true) => {
+            Some(ExternalTls { trust: trust(config), directory: database.with_file_name("mqtt-tls") })
+        }
+        Some(false) if config.tls.enable && config.mqtt_mode == MqttMode::External => {
+            return Err(wrong("eventBusTLS.enable needs ssl://"));
+        }
+        Some(false) => None,
+        None => return Err(wrong("a broker is spoken to over tcp:// and ssl:// only")),
+    };
     let (host, port) = rest.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
     let port = port.parse().map_err(|_| wrong("the port is no number up to 65535"))?;
     let client = match config.mqtt_sub_client_id.as_str() {
@@ -158,7 +171,19 @@ fn outside(config: &EventBus, node: &str) -> Result<External, SettingsError> {
         client,
         login: (!config.mqtt_username.is_empty())
             .then(|| (config.mqtt_username.clone(), config.mqtt_password.clone())),
+        tls,
     })
+}
+
+/// With `enable` the files, without it the authorities of the system and no certificate of ours.
+fn trust(config: &EventBus) -> Trust {
+    if !config.tls.enable {
+        return Trust::default();
+    }
+    Trust {
+        authorities: Some(config.tls.ca_file.clone()),
+        identity: Some((config.tls.cert_file.clone(), config.tls.private_key_file.clone())),
+    }
 }
 
 #[cfg(test)]
@@ -184,10 +209,32 @@ mod tests {
     fn an_external_broker_may_have_a_name_or_an_address_of_either_family() {
         let config =
             |server: &str| EventBus { mqtt_server_external: server.to_owned(), ..EventBus::default() };
-        assert_eq!(outside(&config("tcp://broker.local:1883"), "edge1").unwrap().host, "broker.local");
-        assert_eq!(outside(&config("tcp://[::1]:1884"), "edge1").unwrap().host, "::1");
-        assert!(
-            outside(&config("ssl://broker:8883"), "edge1").unwrap_err().to_string().contains("only tcp://")
-        );
+        let outside = |config: &EventBus| outside(config, "edge1", Path::new("/var/lib/x/edge.db"));
+        assert_eq!(outside(&config("tcp://broker.local:1883")).unwrap().host, "broker.local");
+        assert_eq!(outside(&config("tcp://[::1]:1884")).unwrap().host, "::1");
+        let error = outside(&config("ws://broker:80")).unwrap_err().to_string();
+        assert!(error.contains("tcp:// and ssl://"), "{error}");
+    }
+
+    #[test]
+    fn an_external_broker_over_tls_is_trusted_by_the_system_or_by_files_that_say_who_we_are_too() {
+        let outside = |server: &str, enable| {
+            let mut config = EventBus {
+                mqtt_server_external: server.to_owned(),
+                mqtt_mode: MqttMode::External,
+                ..EventBus::default()
+            };
+            config.tls.enable = enable;
+            outside(&config, "edge1", Path::new("/var/lib/x/edge.db"))
+        };
+        for scheme in ["ssl", "tls", "tcps", "mqtts"] {
+            let external = outside(&format!("{scheme}://broker:8883"), false).unwrap();
+            assert_eq!(external.tls.unwrap().trust, Trust::default());
+        }
+        let tls = outside("ssl://broker:8883", true).unwrap().tls.unwrap();
+        assert_eq!(tls.directory, Path::new("/var/lib/x/mqtt-tls"));
+        assert!(tls.trust.authorities.is_some() && tls.trust.identity.is_some());
+        let error = outside("tcp://broker:1883", true).unwrap_err().to_string();
+        assert!(error.contains("eventBusTLS.enable needs ssl://"), "{error}");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mapper::{Config, ConfigError, Device, Error};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
+use mqtts::{Broker, Trust, Tunnel};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, Transport};
 use tasks::TaskSet;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -25,6 +26,8 @@ pub(crate) struct Server {
     client: String,
     login: Option<(String, String)>,
     qos: QoS,
+    /// TLS; `None`: plain TCP.
+    tls: Option<Trust>,
 }
 
 /// A connection, and what came over it that was not read yet.
@@ -34,6 +37,8 @@ pub(crate) struct Link {
     shared: Arc<Shared>,
     /// Ends the connection when dropped.
     _tasks: TaskSet,
+    /// Likewise, of TLS.
+    _tunnel: Option<Tunnel>,
 }
 
 #[derive(Default)]
@@ -62,11 +67,12 @@ impl Server {
             wanted: wanted.to_owned(),
         };
         let (scheme, place) = address.split_once("://").unwrap_or(("tcp", address));
-        if !matches!(scheme, "tcp" | "mqtt") {
-            return Err(wrong("tcp://HOST:PORT; TLS is not there yet, use a broker on this machine"));
-        }
-        let (host, port) = place.rsplit_once(':').unwrap_or((place, "1883"));
-        let port = port.parse().map_err(|_| wrong("tcp://HOST:PORT"))?;
+        let Some(tls) = mqtts::is_tls(scheme) else {
+            return Err(wrong("tcp://HOST:PORT or ssl://HOST:PORT"));
+        };
+        let (host, port) = place.rsplit_once(':').unwrap_or((place, if tls { "8883" } else { "1883" }));
+        let port = port.parse().map_err(|_| wrong("tcp://HOST:PORT or ssl://HOST:PORT"))?;
+        let tls = tls.then(|| trust(config)).transpose()?;
         let login = match (config.text("username")?, config.text("password")?) {
             (Some(user), password) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
             (None, Some(_)) => return Err(ConfigError::Missing("username (there is a password)".into())),
@@ -84,8 +90,19 @@ impl Server {
         let client = config
             .text("clientID")?
             .map_or_else(|| format!("mapper-{}-{}", device.namespace, device.name), str::to_owned);
-        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, client, login, qos })
+        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, client, login, qos, tls })
     }
+}
+
+/// The files of TLS.
+fn trust(config: &Config) -> Result<Trust, ConfigError> {
+    let identity = match (config.text("certFile")?, config.text("keyFile")?) {
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => None,
+        (Some(_), None) => return Err(ConfigError::Missing("keyFile (there is a certFile)".into())),
+        (None, Some(_)) => return Err(ConfigError::Missing("certFile (there is a keyFile)".into())),
+    };
+    Ok(Trust { authorities: config.text("caFile")?.map(Into::into), identity })
 }
 
 // === impl Link ===
@@ -96,7 +113,16 @@ impl Link {
         let sources =
             device.properties.iter().map(|property| Ok((property.name.clone(), Source::of(property)?)));
         let sources = sources.collect::<Result<Vec<_>, ConfigError>>()?;
+        let tunnel = server.tls.as_ref().map(|trust| {
+            let broker = Broker { host: server.host.clone(), port: server.port, trust: trust.clone() };
+            Tunnel::open_temporary(broker)
+        });
+        let tunnel = tunnel.transpose().map_err(Error::link)?;
         let mut options = MqttOptions::new(&server.client, &server.host, server.port);
+        if let Some(tunnel) = &tunnel {
+            options = MqttOptions::new(&server.client, tunnel.socket().to_string_lossy(), server.port);
+            options.set_transport(Transport::Unix);
+        }
         options.set_keep_alive(Duration::from_secs(15)).set_max_packet_size(LONGEST, LONGEST);
         // What is published while the mapper is away waits for it.
         options.set_clean_session(false);
@@ -113,11 +139,10 @@ impl Link {
         let shared = Arc::new(Shared::default());
         let mut left = filters.len();
         while left > 0 {
-            match events
-                .poll()
-                .await
-                .map_err(|error| Error::link(format!("{}:{}: {error}", server.host, server.port)))?
-            {
+            match events.poll().await.map_err(|error| {
+                let failure = tunnel.as_ref().and_then(Tunnel::failure);
+                Error::link(failure.unwrap_or_else(|| format!("{}:{}: {error}", server.host, server.port)))
+            })? {
                 Event::Incoming(Packet::SubAck(_)) => left -= 1,
                 Event::Incoming(Packet::Publish(message)) => {
                     shared.take(&sources, &message.topic, &message.payload)
@@ -133,7 +158,7 @@ impl Link {
                 () = listen(events, &inbox, &sources) => {}
             }
         });
-        Ok(Self { client, qos: server.qos, shared, _tasks: tasks })
+        Ok(Self { client, qos: server.qos, shared, _tasks: tasks, _tunnel: tunnel })
     }
 
     /// What is new about the property.

@@ -57,7 +57,7 @@ impl Target {
             missing.push(if mqtt.address.is_empty() {
                 "mqtt without an address"
             } else {
-                "mqtt over TLS or websockets"
+                "mqtt over websockets"
             });
         } else if let Some(mqtt) = &method.mqtt {
             all.push(Self::Mqtt {
@@ -132,7 +132,7 @@ impl Target {
                     let text = format!("time is {}  {topic}: {}", sample.time(), sample.value);
                     let message =
                         mqtt::Message { topic: topic.clone(), qos: *qos, retained: *retained, text };
-                    ways.mqtt.send(&mqtt::Broker(address.clone()), &message).await?;
+                    ways.mqtt.send(&mqtt::Address(address.clone()), &message).await?;
                 }
                 Ok(())
             }
