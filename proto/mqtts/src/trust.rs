@@ -81,7 +81,10 @@ impl Trust {
     pub(crate) fn explain(&self, error: &io::Error, host: &str) -> String {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let hint = match inner {
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => match &self.authorities {
+            // A wrong signature is of an authority that has only the name of a known one.
+            Some(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => match &self.authorities {
                 Some(path) => {
                     format!("; put the certificate of the broker's authority into {}", path.display())
                 }
