@@ -218,10 +218,17 @@ async fn keep(
     }
 }
 
+/// A target that did not take anything is left alone for a while.
+struct Rest {
+    backoff: Backoff,
+    until: Instant,
+    said: String,
+}
+
 /// Gives the targets what waits for them.
 async fn send(buffer: &Buffer, news: &Notify, counts: &Counts) -> Result<(), BufferError> {
     let ways = Ways::default();
-    let mut resting: HashMap<String, (Backoff, Instant)> = HashMap::new();
+    let mut resting: HashMap<String, Rest> = HashMap::new();
     let left = buffer.waiting().await;
     if left > 0 {
         info!(readings = left, "readings wait to be pushed");
@@ -229,7 +236,7 @@ async fn send(buffer: &Buffer, news: &Notify, counts: &Counts) -> Result<(), Buf
     loop {
         let now = Instant::now();
         let targets = buffer.targets().await?;
-        let due = targets.iter().filter(|(key, _)| resting.get(key).is_none_or(|(_, until)| *until <= now));
+        let due = targets.iter().filter(|(key, _)| resting.get(key).is_none_or(|rest| rest.until <= now));
         let rounds = due.map(|(key, target)| empty(buffer, key, target, &ways, counts));
         for round in futures::future::join_all(rounds).await {
             let (key, target, failure) = round?;
@@ -237,16 +244,22 @@ async fn send(buffer: &Buffer, news: &Notify, counts: &Counts) -> Result<(), Buf
                 None if resting.remove(key).is_some() => info!(target = %target, "it takes readings again"),
                 None => {}
                 Some(why) => {
-                    let (backoff, until) = resting.entry(key.to_owned()).or_insert_with(|| {
-                        warn!(target = %target, "readings wait for it: {why}");
-                        (Backoff::new(PAUSES.0, PAUSES.1), now)
+                    let rest = resting.entry(key.to_owned()).or_insert_with(|| Rest {
+                        backoff: Backoff::new(PAUSES.0, PAUSES.1),
+                        until: now,
+                        said: String::new(),
                     });
-                    *until = Instant::now() + backoff.pause();
+                    // Once for each reason.
+                    if rest.said != why {
+                        warn!(target = %target, "readings wait for it: {why}");
+                        rest.said = why;
+                    }
+                    rest.until = Instant::now() + rest.backoff.pause();
                 }
             }
         }
         let waits = buffer.targets().await?;
-        let soonest = waits.iter().map(|(key, _)| resting.get(key).map_or(now, |(_, until)| *until)).min();
+        let soonest = waits.iter().map(|(key, _)| resting.get(key).map_or(now, |rest| rest.until)).min();
         tokio::select! {
             () = news.notified() => {}
             () = until(soonest) => {}
