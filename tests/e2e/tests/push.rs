@@ -46,6 +46,7 @@ fn count(metrics: u16, name: &str) -> Result<i64> {
     let mut stream = TcpStream::connect(("127.0.0.1", metrics))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n")?;
     let mut page = String::new();
+    #[allow(clippy::disallowed_methods, reason = "it has a cap")]
     stream.take(1 << 20).read_to_string(&mut page)?;
     ensure!(page.contains("mapper_push_waiting"), "{page}");
     let found = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
