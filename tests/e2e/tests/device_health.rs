@@ -213,7 +213,10 @@ async fn a_device_that_says_the_same_is_seen_and_one_that_falls_silent_is_said_t
         ensure!(same.0 == "Healthy", "{same:?}");
         if mute.0 == "Silent" && same.1 > first.1 {
             let last: jiff::Timestamp = mute.1.parse()?;
-            ensure!(last <= heard, "the last report of the silent one: {last}, it said nothing since {heard}");
+            ensure!(
+                last <= heard,
+                "the last report of the silent one: {last}, it said nothing since {heard}"
+            );
             break;
         }
         ensure!(tokio::time::Instant::now() < end, "{same:?} {mute:?}");
