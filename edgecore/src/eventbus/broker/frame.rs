@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use mqtt_proto::v5::{DisconnectReasonCode, ErrorV5, Packet, Publish, Subscribe};
 use mqtt_proto::{Error as CodecError, PollHeader, Protocol, v3, v5};
 
-use super::translate;
+use super::{texts, translate};
 
 /// Which MQTT a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub(super) enum FrameError {
     /// A rule of the standards, by its number.
     #[error("broken: {0}")]
     Violation(&'static str),
+    /// What cannot stand there, by the number of the standard.
+    #[error("malformed: {0}")]
+    Unfit(&'static str),
     /// A topic alias that was never set, or beyond what was offered.
     #[error("MQTT5-3.3.2-8, 3.3.2-9: the topic alias is unknown or out of range")]
     TopicAlias,
@@ -54,6 +57,7 @@ impl FrameError {
         match self {
             Self::TooLong(_) => DisconnectReasonCode::PacketTooLarge,
             Self::Violation(_) | Self::Level(_) => DisconnectReasonCode::ProtocolError,
+            Self::Unfit(_) => DisconnectReasonCode::MalformedPacket,
             Self::TopicAlias => DisconnectReasonCode::TopicAliasInvalid,
             Self::Malformed(error) => match error {
                 ErrorV5::Common(CodecError::InvalidTopicName(_)) => DisconnectReasonCode::TopicNameInvalid,
@@ -114,7 +118,11 @@ impl Frames {
         let body = frame.get(header..).unwrap_or_default();
         let version = match self.version {
             Some(version) => version,
-            None => *self.version.insert(introduced(body)?),
+            None => {
+                let version = *self.version.insert(introduced(body)?);
+                check_flags(body)?;
+                version
+            }
         };
         let packet = match version {
             Version::V3 => translate::from_v3(read_v3(first, body)?),
@@ -127,10 +135,13 @@ impl Frames {
     /// Appends `packet`. False: the client does not take packets of that length (MQTT5-3.1.2-24), or its version has no
     /// such packet.
     pub(super) fn put(&self, packet: Packet, output: &mut BytesMut) -> Result<bool, FrameError> {
-        let bytes = match self.version {
-            Some(Version::V5) => packet.encode()?,
+        let (bytes, codes) = match self.version {
+            Some(Version::V5) => (packet.encode()?, 0),
             _ => match translate::to_v3(packet) {
-                Some(packet) => packet.encode()?,
+                Some(packet) => {
+                    let codes = if let v3::Packet::Suback(ack) = &packet { ack.topics.len() } else { 0 };
+                    (packet.encode()?, codes)
+                }
                 None => return Ok(false),
             },
         };
@@ -138,6 +149,9 @@ impl Frames {
         let fits = bytes.len() <= self.client_longest;
         if fits {
             output.extend_from_slice(bytes);
+            // The codec writes the number of its own name for a failure, 3, where MQTT-3.9.3-2 has 0x80.
+            let others = output.len().saturating_sub(codes);
+            output.iter_mut().skip(others).filter(|code| **code == 3).for_each(|code| *code = 0x80);
         }
         Ok(fits)
     }
@@ -196,6 +210,17 @@ fn introduced(body: &[u8]) -> Result<Version, FrameError> {
     }
 }
 
+/// The flags of a CONNECT, as far as the codec does not look at them.
+fn check_flags(connect: &[u8]) -> Result<(), FrameError> {
+    let (will, retain) = (0b100, 0b10_0000);
+    match connect.get(7) {
+        Some(flags) if flags & (will | retain) == retain => Err(FrameError::Unfit(
+            "MQTT-3.1.2-15, MQTT5-3.1.2-13: a will that is not there cannot be retained",
+        )),
+        _ => Ok(()),
+    }
+}
+
 const TRAILING: FrameError = FrameError::Violation("MQTT-2.2.3: the packet is longer than what it holds");
 
 fn read_v3(first: u8, body: &[u8]) -> Result<v3::Packet, FrameError> {
@@ -226,13 +251,11 @@ fn size(body: &[u8]) -> u32 {
 /// What the codec does not look at.
 fn check(packet: &Packet, version: Version) -> Result<(), FrameError> {
     let demand = |holds: bool, rule| if holds { Ok(()) } else { Err(FrameError::Violation(rule)) };
+    if texts::hold_nul(packet) {
+        return Err(FrameError::Unfit("MQTT-1.5.3-2, MQTT5-1.5.4-2: text has no NUL"));
+    }
     match packet {
         Packet::Connect(connect) => {
-            let texts = [Some(&connect.client_id), connect.username.as_ref()];
-            demand(
-                !texts.into_iter().flatten().any(|text| text.contains('\0')),
-                "MQTT-1.5.3-2: text has no NUL",
-            )?;
             let nameless = connect.password.is_some() && connect.username.is_none();
             demand(version == Version::V5 || !nameless, "MQTT-3.1.2-22: a password without a user name")?;
             demand(
@@ -304,6 +327,7 @@ mod tests {
         for (what, bytes) in [
             ("reserved connect bit", connect(3)),
             ("password without user", connect(0x42)),
+            ("retained without a will", connect(0x22)),
             ("wrong name", vec![0x10, 8, 0, 4, b'M', b'Q', b'T', b'X', 4, 2]),
             ("no level", vec![0x10, 6, 0, 4, b'M', b'Q', b'T', b'T']),
             ("longer than it says", vec![0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 10, 0, 1, b'a', 7]),
@@ -355,6 +379,7 @@ mod tests {
                 Reason::ProtocolError,
             ),
             ("a property of others", vec![0x30, 7, 0, 1, b'a', 3, 0x21, 0, 1], Reason::MalformedPacket),
+            ("nul in a content type", vec![0x30, 8, 0, 1, b'a', 4, 3, 0, 1, 0], Reason::MalformedPacket),
             ("not the text it says", vec![0x30, 7, 0, 1, b'a', 2, 1, 1, 0xff], Reason::PayloadFormatInvalid),
             ("reserved options", vec![0x82, 7, 0, 1, 0, 0, 1, b'a', 0xc0], Reason::MalformedPacket),
             ("retain handling 3", vec![0x82, 7, 0, 1, 0, 0, 1, b'a', 0x30], Reason::MalformedPacket),
@@ -378,6 +403,15 @@ mod tests {
         );
         let bytes = Packet::from(share).encode().unwrap();
         assert!(read(Some(Version::V5), bytes.as_ref()).is_err(), "no local on a shared subscription");
+    }
+
+    #[test]
+    fn a_subscription_that_failed_is_0x80_in_version_3() {
+        let codes = vec![v5::SubscribeReasonCode::GrantedQoS1, v5::SubscribeReasonCode::QuotaExceeded];
+        let mut bytes = BytesMut::new();
+        let suback = v5::Suback::new(Pid::try_from(0x303).unwrap(), codes);
+        assert!(frames(Some(Version::V3)).put(suback.into(), &mut bytes).unwrap());
+        assert_eq!(&bytes[..], &[0x90, 4, 3, 3, 1, 0x80]);
     }
 
     proptest! {

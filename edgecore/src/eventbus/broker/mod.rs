@@ -26,6 +26,7 @@ mod message;
 mod router;
 mod session;
 mod store;
+mod texts;
 mod translate;
 mod writer;
 
