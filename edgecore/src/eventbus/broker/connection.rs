@@ -25,7 +25,7 @@ use super::journal::Ticket;
 use super::login::Users;
 use super::message::Message;
 use super::router::{Attached, Router};
-use super::session::{Reception, Subscription};
+use super::session::{Ending, Reception, Subscription};
 use super::{Outcome, Sink};
 use answers::{Answer, Answers, Reply};
 use handshake::Introduced;
@@ -234,10 +234,12 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         let attached = session.attached;
         match packet {
             Packet::Publish(publish) => self.publish(attached, publish).await,
-            Packet::Puback(ack) => self.settled(attached, ack.pid),
-            Packet::Pubcomp(ack) => self.settled(attached, ack.pid),
-            // MQTT5-4.3.3-9: a refusal ends it.
-            Packet::Pubrec(ack) if ack.reason_code as u8 >= 0x80 => self.settled(attached, ack.pid),
+            Packet::Puback(ack) => self.settled(attached, ack.pid, Ending::Acknowledged),
+            Packet::Pubcomp(ack) => self.settled(attached, ack.pid, Ending::Completed),
+            // MQTT5-4.4.0-2: a refusal ends it.
+            Packet::Pubrec(ack) if ack.reason_code as u8 >= 0x80 => {
+                self.settled(attached, ack.pid, Ending::Refused)
+            }
             Packet::Pubrec(ack) => self.recorded(attached, ack.pid),
             Packet::Pubrel(release) => {
                 let pid = release.pid;
@@ -345,8 +347,8 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         Ok(())
     }
 
-    fn settled(&mut self, attached: &Attached, pid: Pid) -> Result<(), End> {
-        self.session(attached, |session, _, journal| session.settled(pid, journal))
+    fn settled(&mut self, attached: &Attached, pid: Pid, ending: Ending) -> Result<(), End> {
+        self.session(attached, |session, _, journal| session.settled(pid, ending, journal))
     }
 
     fn recorded(&mut self, attached: &Attached, pid: Pid) -> Result<(), End> {
@@ -419,7 +421,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             };
             // MQTT5-3.1.2-24, -25: what is too long for the client counts as delivered.
             if let (Ok(false), Some(pid)) = (self.put(packet), pid) {
-                let _ = self.settled(attached, pid);
+                let _ = self.settled(attached, pid, Ending::TooLong);
             }
         }
         if self.output.len() >= CHUNK {
@@ -430,8 +432,11 @@ impl<T: Stream, S: Sink> Connection<T, S> {
     fn say_why(&mut self, reason: DisconnectReasonCode, end: &End) {
         let mut disconnect = Disconnect::new(reason);
         disconnect.properties.reason_string = Some(end.to_string().into());
-        if self.frames.version() == Some(Version::V5) {
-            let _ = self.put(disconnect.into());
+        if self.frames.version() == Some(Version::V5)
+            && let Ok(false) = self.put(disconnect.into())
+        {
+            // MQTT5-3.14.2-3: what is too long with words goes without.
+            let _ = self.put(Disconnect::new(reason).into());
         }
     }
 

@@ -72,6 +72,33 @@ pub(super) enum Reception {
     Kept(Ticket),
 }
 
+/// What ends a message's way to the client.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ending {
+    /// PUBACK.
+    Acknowledged,
+    /// PUBCOMP.
+    Completed,
+    /// A PUBREC that refuses it.
+    Refused,
+    /// The client takes nothing as long.
+    TooLong,
+}
+
+impl Ending {
+    /// An answer of another quality, or before its turn, ends nothing: the message is sent again when the client comes
+    /// back (MQTT5-4.3.2-3, 4.3.3-3, 4.3.3-5).
+    fn ends(self, state: &Unsettled) -> bool {
+        match (self, state) {
+            (Self::TooLong, _) | (Self::Completed, Unsettled::Released) => true,
+            (Self::Acknowledged, Unsettled::Published(delivery)) => delivery.qos == QoS::Level1,
+            (Self::Refused, Unsettled::Published(delivery)) => delivery.qos == QoS::Level2,
+            (Self::Completed, Unsettled::Published(_))
+            | (Self::Acknowledged | Self::Refused, Unsettled::Released) => false,
+        }
+    }
+}
+
 /// A client's state.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -296,10 +323,10 @@ impl Session {
         self.note(journal, |client| Some(Change::Settled { client, pid }));
     }
 
-    /// PUBACK or PUBCOMP, or a refusal: settled. Unknown identifiers are ignored.
-    pub(super) fn settled(&mut self, pid: Pid, journal: &mut Journal) {
+    /// The client has it, or does not want it. Identifiers that are unknown are ignored.
+    pub(super) fn settled(&mut self, pid: Pid, ending: Ending, journal: &mut Journal) {
         let before = self.unsettled.len();
-        self.unsettled.retain(|(known, _)| *known != pid);
+        self.unsettled.retain(|(known, state)| *known != pid || !ending.ends(state));
         if self.unsettled.len() < before {
             self.give_up(pid, journal);
         }
@@ -309,6 +336,9 @@ impl Session {
     /// of such a message.
     pub(super) fn recorded(&mut self, pid: Pid, journal: &mut Journal) -> Option<Ticket> {
         let (_, state) = self.unsettled.iter_mut().find(|(known, _)| *known == pid)?;
+        if matches!(state, Unsettled::Published(delivery) if delivery.qos != QoS::Level2) {
+            return None;
+        }
         *state = Unsettled::Released;
         Some(self.note(journal, |client| Some(Change::Released { client, pid })))
     }

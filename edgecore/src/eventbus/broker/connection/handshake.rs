@@ -37,10 +37,10 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             }
             Err(_) => return Err(End::NoIntroduction),
         };
-        self.check(&connect).await?;
         let properties = &connect.properties;
-        let expiry = properties.session_expiry_interval.unwrap_or(0);
         self.frames.client_longest = properties.max_packet_size.map_or(usize::MAX, |most| most as usize);
+        self.check(&connect).await?;
+        let expiry = properties.session_expiry_interval.unwrap_or(0);
         let window =
             usize::from(properties.receive_max.unwrap_or(u16::MAX)).min(self.router.limits().in_flight);
         let made = connect.client_id.is_empty().then(|| Arc::from(format!("auto-{}", uuid::Uuid::new_v4())));
@@ -64,7 +64,10 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             assigned_client_id: made,
             ..ConnackProperties::default()
         };
-        self.put(connack.into())?;
+        if !self.put(connack.into())? {
+            self.router.detach(&attached, None);
+            return Err(End::Refused("the client takes no packet as long as the answer to its CONNECT"));
+        }
         for packet in attached.repeat.drain(..) {
             self.put(packet)?;
         }
@@ -118,10 +121,8 @@ impl<T: Stream, S: Sink> Connection<T, S> {
     }
 
     fn refuse(&mut self, reason: ConnectReasonCode, why: &'static str) -> End {
-        let mut connack = Connack::new(false, reason);
-        connack.properties.reason_string = Some(why.into());
-        match self.put(connack.into()) {
-            Ok(_) => End::Refused(why),
+        match self.put_refusal(reason, why) {
+            Ok(()) => End::Refused(why),
             Err(end) => end,
         }
     }
@@ -135,9 +136,17 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             }
             _ => return,
         };
+        let _ = self.put_refusal(reason, &end.to_string());
+    }
+
+    fn put_refusal(&mut self, reason: ConnectReasonCode, why: &str) -> Result<(), End> {
         let mut connack = Connack::new(false, reason);
-        connack.properties.reason_string = Some(end.to_string().into());
-        let _ = self.put(connack.into());
+        connack.properties.reason_string = Some(why.into());
+        if !self.put(connack.into())? {
+            // MQTT5-3.2.2-19: what is too long with words goes without.
+            self.put(Connack::new(false, reason).into())?;
+        }
+        Ok(())
     }
 }
 
