@@ -3,6 +3,7 @@
 mod cri_only;
 mod engine;
 mod ephemeral;
+mod features;
 mod housekeeping;
 mod limits;
 mod mistakes;
