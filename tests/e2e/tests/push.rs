@@ -141,7 +141,7 @@ async fn readings_get_into_redis_and_mariadb_through_outages_and_kills_of_everyt
         mysql:
           mysqlClientConfig: {{addr: "127.0.0.1:{at_mariadb}", database: plant, userName: edge}}
         TDEngine:
-          TDEngineClientConfig: {{addr: "127.0.0.1:1", dbName: plant}}
+          TDEngineClientConfig: {{addr: "127.0.0.1:6030", dbName: plant}}
     collectCycle: 200
     reportToCloud: true
     visitors:
@@ -150,7 +150,7 @@ async fn readings_get_into_redis_and_mariadb_through_outages_and_kills_of_everyt
     let plain = "collectCycle: 1000\n    reportToCloud: true\n    visitors:\n      configData: {offset: 4}     # this one has it elsewhere than others of its model";
     ensure!(BOILER.contains(plain), "the sample has the property that is pushed");
     stack.apply(&BOILER.replace("port: 502", &format!("port: {port}")).replace(plain, &push))?;
-    says(&mapper, "dbMethod.TDEngine").await?;
+    says(&mapper, "write addr: HOST:6041").await?;
 
     // Nobody is there, and the mapper dies.
     counts(metrics, "mapper_push_waiting", 12).await?;

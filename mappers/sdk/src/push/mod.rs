@@ -14,6 +14,7 @@ mod mysql;
 mod otlp;
 mod redis;
 mod target;
+mod tdengine;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http::Poster;
 use super::links::Links;
-use super::{NotTaken, Sample, influx, mqtt, mysql, otlp, redis};
+use super::{NotTaken, Sample, influx, mqtt, mysql, otlp, redis, tdengine};
 
 /// Readings that one request to a target carries.
 const BATCH: usize = 256;
@@ -28,6 +28,8 @@ pub(crate) enum Target {
     Redis(redis::Server),
     /// A row is added to the table of the property.
     MySql(mysql::Server),
+    /// A row is added to the table of the property.
+    Tdengine(tdengine::Server),
 }
 
 /// The connections of all targets.
@@ -37,6 +39,7 @@ pub(super) struct Ways {
     mqtt: Links<mqtt::Link>,
     redis: Links<MultiplexedConnection>,
     mysql: Links<mysql::Link>,
+    tdengine: tdengine::Tables,
 }
 
 // === impl Target ===
@@ -99,8 +102,12 @@ impl Target {
                 user: client.user_name,
             }));
         }
-        if database.tdengine.is_some() {
-            missing.push("dbMethod.TDEngine");
+        if let Some(tdengine) = database.tdengine {
+            let client = tdengine.td_engine_client_config.unwrap_or_default();
+            match tdengine::Server::new(&client.addr, &client.dbname) {
+                Ok(server) => all.push(Self::Tdengine(server)),
+                Err(why) => missing.push(why),
+            }
         }
         (all, missing)
     }
@@ -153,6 +160,7 @@ impl Target {
             }
             Self::Redis(server) => ways.redis.send(server, samples).await,
             Self::MySql(server) => ways.mysql.send(server, samples).await,
+            Self::Tdengine(server) => server.send(&ways.poster, &ways.tdengine, samples).await,
         }
     }
 }
@@ -168,6 +176,7 @@ impl fmt::Display for Target {
             }
             Self::Redis(server) => write!(f, "{server}"),
             Self::MySql(server) => write!(f, "{server}"),
+            Self::Tdengine(server) => write!(f, "{server}"),
         }
     }
 }
@@ -183,7 +192,7 @@ impl Sample {
 }
 
 /// For forms and queries.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
@@ -232,6 +241,6 @@ mod tests {
             user: "edge".into(),
         });
         assert_eq!(all, [http, otlp, redis, mysql]);
-        assert_eq!(missing, ["dbMethod.TDEngine"]);
+        assert_eq!(missing, ["dbMethod.TDEngine without a dbName"]);
     }
 }
