@@ -24,7 +24,7 @@ use super::frame::{FrameError, Frames, Version};
 use super::journal::Ticket;
 use super::login::Users;
 use super::message::Message;
-use super::router::{Attached, Router};
+use super::router::{Attached, Due, Router};
 use super::session::{Ending, Reception, Subscription};
 use super::{Outcome, Sink};
 use answers::{Answer, Answers, Reply};
@@ -111,11 +111,6 @@ impl End {
             Self::Frame(_) => "malformed",
         })
     }
-
-    /// A will is spoken unless the client took its leave (MQTT-3.1.2-8, -10).
-    fn is_polite(&self) -> bool {
-        matches!(self, Self::Goodbye)
-    }
 }
 
 pub(super) struct Connection<T, S> {
@@ -153,7 +148,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             introduced = self.introduction() => introduced,
             () = token.cancelled() => return End::Shutdown,
         };
-        let Introduced { attached, mut will, keep_alive, mut expiry, window } = match introduced {
+        let Introduced { attached, keep_alive, mut expiry, window } = match introduced {
             Ok(introduced) => introduced,
             Err(end) => {
                 let _ = timeout(Duration::from_secs(1), self.flush()).await;
@@ -177,15 +172,17 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             sleep(BACK_PRESSURE).await;
         }
         let _ = timeout(Duration::from_secs(1), self.stream.shutdown()).await;
-        if end.is_polite() {
-            will = None;
-        }
-        if let Some(will) = self.router.detach(&attached, will) {
-            speak(&self.router, &self.sink, will).await;
-        }
+        self.depart(&attached).await;
         // Whether a repetition on another connection is one depends on what becomes of the first.
         let _ = timeout(STALLED, self.answers.see_off()).await;
         end
+    }
+
+    /// The connection is over: what is to be said now of those who are gone is said.
+    async fn depart(&mut self, attached: &Attached) {
+        for will in self.router.detach(attached) {
+            speak(&self.router, &self.sink, will).await;
+        }
     }
 
     async fn serve(
@@ -280,7 +277,11 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             });
         }
         match disconnect.reason_code {
-            DisconnectReasonCode::NormalDisconnect => End::Goodbye,
+            DisconnectReasonCode::NormalDisconnect => {
+                // MQTT-3.1.2-10: who takes its leave has no will any more.
+                self.router.renounce(serving.attached);
+                End::Goodbye
+            }
             _ => End::GoodbyeWithWill,
         }
     }
@@ -472,14 +473,16 @@ struct Serving<'a> {
     expiry: &'a mut u32,
 }
 
-/// Says a will: to everybody, and to this process.
-pub(super) async fn speak<S: Sink>(router: &Router, sink: &S, will: Message) {
-    router.route(None, &will);
-    if let Outcome::Waiting(verdict) = sink.take(&will.topic, will.payload).await {
-        // Nobody is left to be told.
-        let _ = verdict.await;
-    }
-    debug!(topic = %will.topic, "a will was spoken");
+/// Says a will: to everybody, and to this process. What this process could not store is said again after a restart.
+pub(super) async fn speak<S: Sink>(router: &Router, sink: &S, will: Due) {
+    let Due { number, message } = will;
+    router.route(None, &message);
+    let heard = match sink.take(&message.topic, message.payload).await {
+        Outcome::Settled => true,
+        Outcome::Waiting(verdict) => verdict.await.is_ok_and(|verdict| verdict.is_settled()),
+    };
+    router.spoken(number, heard);
+    debug!(topic = %message.topic, heard, "a will was spoken");
 }
 
 /// Reads what is there. The buffer only grows by what the packet at hand declares, within the limit.

@@ -68,6 +68,22 @@ pub(super) enum Change {
     Cleared {
         topic: Arc<str>,
     },
+    /// What is to be said when the client is gone, and how many seconds after.
+    Will {
+        number: u64,
+        client: Arc<str>,
+        delay: u32,
+        packet: Vec<u8>,
+    },
+    /// The client of the will went (Unix milliseconds).
+    WillWaits {
+        number: u64,
+        left: i64,
+    },
+    /// It was said, or nobody wants it said any more.
+    WillOver {
+        number: u64,
+    },
 }
 
 /// The place of a change in the order; 0 is before all.
@@ -96,7 +112,9 @@ impl Journal {
             && let Some(change) = change()
         {
             self.bytes += match &change {
-                Change::Queued { packet, .. } | Change::Retained { packet, .. } => packet.len(),
+                Change::Queued { packet, .. }
+                | Change::Retained { packet, .. }
+                | Change::Will { packet, .. } => packet.len(),
                 _ => 0,
             };
             self.changes.push(change);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mqtt_proto::v5::{Packet, Publish, PublishProperties, VarByteInt};
-use mqtt_proto::{QoS, QosPid, TopicName};
+use mqtt_proto::{Pid, QoS, QosPid, TopicName};
 use tokio::time::Instant;
 
 /// What was published. Cheap to clone.
@@ -30,6 +30,19 @@ pub(super) struct Delivered {
     pub(super) subscription: Option<VarByteInt>,
 }
 
+impl Delivered {
+    /// How it is written when it is kept and on its way to nobody yet.
+    pub(super) fn to_nobody(message: &Message) -> Self {
+        // The identifier says nothing here; a packet of that quality has one.
+        let qos_pid = match message.qos {
+            QoS::Level0 => QosPid::Level0,
+            QoS::Level1 => QosPid::Level1(Pid::default()),
+            QoS::Level2 => QosPid::Level2(Pid::default()),
+        };
+        Self { qos_pid, dup: false, retain: message.retain, subscription: None }
+    }
+}
+
 impl Message {
     /// A message of this process.
     pub(super) fn new(topic: TopicName, payload: Bytes, qos: QoS, retain: bool) -> Self {
@@ -51,11 +64,16 @@ impl Message {
     ) -> Self {
         properties.topic_alias = None;
         properties.subscription_id = None;
-        let lifetime = properties.message_expiry_interval;
-        let expires =
-            lifetime.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds.into())));
         let extras = (properties != PublishProperties::default()).then(|| Arc::new(properties));
-        Self { topic, payload, qos, retain, extras, expires }
+        Self { topic, payload, qos, retain, extras, expires: None }.begun()
+    }
+
+    /// Its life time begins now: that of a will when it is said, not when it is laid down (MQTT 5 §3.1.3.2.4).
+    pub(super) fn begun(mut self) -> Self {
+        let lifetime = self.extras.as_ref().and_then(|extras| extras.message_expiry_interval);
+        self.expires =
+            lifetime.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds.into())));
+        self
     }
 
     /// Bytes that it takes.
@@ -139,7 +157,6 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_proto::Pid;
     use mqtt_proto::v5::UserProperty;
     use proptest::prelude::*;
 

@@ -14,7 +14,7 @@
 //! a keep-alive, keeps nothing on disk, and can neither stop nor give its port back.
 //!
 //! Not supported, and refused in the standards' way: enhanced authentication (0x8C), MQTT 3.1 and anything that is
-//! neither 3.1.1 nor 5 (return code 1). Wills that wait for their delay do not survive the process.
+//! neither 3.1.1 nor 5 (return code 1).
 
 mod connection;
 mod door;

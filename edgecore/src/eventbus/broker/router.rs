@@ -2,6 +2,7 @@
 
 mod retained;
 mod share;
+mod wills;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +25,8 @@ use super::store::Restored;
 use super::translate::FOREVER;
 use retained::Retained;
 use share::Shares;
+use wills::Kept;
+pub(super) use wills::{Due, Restored as StoredWill, Will};
 
 /// Routes messages between clients, and from and to this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,6 +56,12 @@ struct State {
     next_connection: u64,
     /// Grows with every departure; says which absent session is the oldest.
     departures: u64,
+    /// The number of the newest will.
+    last_will: u64,
+    /// Older wills of clients that have another one by now, from before a restart.
+    orphans: Vec<Kept>,
+    /// Wills that are being said.
+    speaking: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +71,7 @@ struct Client {
     departure: u64,
     /// When an absent session ends, unless its client comes back.
     ends: Option<Instant>,
-    will: Option<(Instant, Message)>,
+    will: Option<Kept>,
 }
 
 /// The connection that serves a session now.
@@ -72,8 +81,6 @@ struct Link {
     wake: Arc<Notify>,
     /// Cancelled when another connection takes the session over.
     kick: CancellationToken,
-    /// Set when the session did not survive that.
-    over: Arc<AtomicBool>,
 }
 
 /// Who connects.
@@ -84,6 +91,8 @@ pub(super) struct Hello<'a> {
     pub(super) clean: bool,
     /// Seconds that the session outlives the connection.
     pub(super) expiry: u32,
+    /// What it wants to be said when it is gone.
+    pub(super) will: Option<Will>,
 }
 
 /// A connection's hold on its session.
@@ -93,21 +102,15 @@ pub(super) struct Attached {
     connection: u64,
     pub(super) wake: Arc<Notify>,
     pub(super) kick: CancellationToken,
-    over: Arc<AtomicBool>,
     pub(super) session_present: bool,
     /// What must be sent again before anything new.
     pub(super) repeat: Vec<Packet>,
     /// The session is on disk once this is.
     pub(super) ticket: Ticket,
-    /// The will of a session that ended with this.
-    pub(super) orphaned: Option<Message>,
-}
-
-/// What a client wants to be said when it is gone, and how long after (MQTT 5 §3.1.3.2.2).
-#[derive(Debug, Clone)]
-pub(super) struct Will {
-    pub(super) message: Message,
-    pub(super) delay: Duration,
+    /// Its will is on disk once this is, and an earlier one gone from there.
+    pub(super) will_ticket: Ticket,
+    /// The will of the connection or session that ended with this.
+    pub(super) orphaned: Option<Due>,
 }
 
 /// Every client's place is taken.
@@ -169,7 +172,7 @@ impl Router {
             if !self.state().journal.is_full() {
                 return true;
             }
-            if self.inner.stuck.load(Ordering::Relaxed) || durable.changed().await.is_err() {
+            if self.is_stuck() || durable.changed().await.is_err() {
                 return false;
             }
         }
@@ -181,7 +184,7 @@ impl Router {
     }
 
     /// A client connects. A connection that holds the same id is put out.
-    pub(super) fn attach(&self, hello: &Hello<'_>) -> Result<Attached, Full> {
+    pub(super) fn attach(&self, hello: Hello<'_>) -> Result<Attached, Full> {
         let clock = Clock::read();
         let mut state = self.state();
         state.next_connection += 1;
@@ -192,40 +195,69 @@ impl Router {
         if !known && connected >= self.inner.limits.connections {
             return Err(Full(connected));
         }
-        let mut orphaned = None;
         let goes_on = !hello.clean
             && state
                 .clients
                 .get(&id)
                 .is_some_and(|client| client.session.lasts() && !client.is_over(clock.now));
         if let Some(link) = state.clients.get(&id).and_then(|client| client.link.as_ref()) {
-            link.over.store(!goes_on, Ordering::Relaxed);
             link.kick.cancel();
         }
-        if !goes_on {
-            orphaned = state.forget(&id, &self.inner, clock);
-        }
-        let State { clients, journal, .. } = &mut *state;
+        let mut orphaned = if goes_on { None } else { state.forget(&id, &self.inner, clock) };
+        let State { clients, journal, last_will, .. } = &mut *state;
         let client = clients.entry(Arc::clone(&id)).or_insert_with(|| Client::new(Arc::clone(&id)));
         client.session.expiry = hello.expiry;
-        client.will = None;
         client.ends = None;
         let repeat = client.session.resume();
         let noted = client.session.note_itself(None, journal);
+        let before = journal.last();
+        match client.will.take() {
+            // The connection that is put out here ended, and its client wants that said at once.
+            Some(will) if client.link.is_some() && will.is_immediate() => orphaned = Some(will.fall_due()),
+            // MQTT5-3.1.3-9: a delayed will is for those who do not come back.
+            Some(will) => will.renounce(journal),
+            None => {}
+        }
+        client.will = hello.will.map(|will| {
+            *last_will += 1;
+            Kept::new(*last_will, &id, will, journal, clock)
+        });
         // What the disk knows already need not wait for it.
         let ticket = if goes_on { 0 } else { noted };
-        let (wake, kick, over) = (Arc::new(Notify::new()), CancellationToken::new(), Arc::default());
+        let will_ticket = journal.since(before);
+        let (wake, kick) = (Arc::new(Notify::new()), CancellationToken::new());
         // What waited while the client was away is written at once.
         wake.notify_one();
-        let link = Link { connection, wake: Arc::clone(&wake), kick: kick.clone(), over: Arc::clone(&over) };
-        client.link = Some(link);
+        client.link = Some(Link { connection, wake: Arc::clone(&wake), kick: kick.clone() });
+        state.speaking += usize::from(orphaned.is_some());
         self.told(&state);
-        Ok(Attached { id, connection, wake, kick, over, session_present: goes_on, repeat, ticket, orphaned })
+        Ok(Attached {
+            id,
+            connection,
+            wake,
+            kick,
+            session_present: goes_on,
+            repeat,
+            ticket,
+            will_ticket,
+            orphaned,
+        })
     }
 
-    /// A connection ended. Its session goes with it or stays, as the client asked. Returns the will that is to be
+    /// Nobody wants the will of the connection said any more.
+    pub(super) fn renounce(&self, attached: &Attached) {
+        let mut state = self.state();
+        let State { clients, journal, .. } = &mut *state;
+        let mine = clients.get_mut(&attached.id).filter(|client| client.is_served_by(attached.connection));
+        if let Some(will) = mine.and_then(|client| client.will.take()) {
+            will.renounce(journal);
+        }
+        self.told(&state);
+    }
+
+    /// A connection ended. Its session goes with it or stays, as the client asked. Returns the wills that are to be
     /// spoken now.
-    pub(super) fn detach(&self, attached: &Attached, will: Option<Will>) -> Option<Message> {
+    pub(super) fn detach(&self, attached: &Attached) -> Vec<Due> {
         let limits = &self.inner.limits;
         let clock = Clock::read();
         let mut state = self.state();
@@ -233,27 +265,25 @@ impl Router {
         let departure = state.departures;
         let State { clients, journal, .. } = &mut *state;
         let mine = clients.get_mut(&attached.id).filter(|client| client.is_served_by(attached.connection));
-        let Some(client) = mine else {
-            // Taken over: a delayed will is for those who do not come back.
-            let over = attached.over.load(Ordering::Relaxed);
-            return will.filter(|will| over || will.delay.is_zero()).map(|will| will.message);
-        };
+        // Taken over: who did that has the will.
+        let Some(client) = mine else { return Vec::new() };
         client.link = None;
-        if !client.session.lasts() {
-            state.forget(&attached.id, &self.inner, clock);
-            self.told(&state);
-            return will.map(|will| will.message);
-        }
-        client.departure = departure;
-        client.session.leave(limits, journal);
-        client.session.note_itself(Some(clock.unix_ms), journal);
-        client.ends = end(client.session.expiry, Duration::ZERO, clock.now);
-        let mut now = None;
-        if let Some(will) = will {
-            match clock.now.checked_add(will.delay) {
-                Some(due) if !will.delay.is_zero() => client.will = Some((due, will.message)),
-                _ => now = Some(will.message),
+        let mut wills = Vec::new();
+        if client.session.lasts() {
+            client.departure = departure;
+            client.session.leave(limits, journal);
+            client.session.note_itself(Some(clock.unix_ms), journal);
+            client.ends = end(client.session.expiry, Duration::ZERO, clock.now);
+            match client.will.take() {
+                Some(will) if will.is_immediate() => wills.push(will.fall_due()),
+                Some(mut will) => {
+                    will.wait(journal, clock);
+                    client.will = Some(will);
+                }
+                None => {}
             }
+        } else {
+            wills.extend(state.forget(&attached.id, &self.inner, clock));
         }
         let absent = || state.clients.iter().filter(|(_, client)| client.link.is_none());
         if absent().count() > limits.absent_sessions
@@ -261,16 +291,31 @@ impl Router {
                 absent().min_by_key(|(_, client)| client.departure).map(|(id, _)| Arc::clone(id))
         {
             warn!(client = %oldest, "too many absent sessions: the oldest is forgotten");
-            if let Some(will) = state.forget(&oldest, &self.inner, clock) {
-                state.route(None, &will, &self.inner);
-            }
+            wills.extend(state.forget(&oldest, &self.inner, clock));
+        }
+        state.speaking += wills.len();
+        self.told(&state);
+        wills
+    }
+
+    /// The will was said, and `heard` by whom this process keeps it for; if not, it is said again after a restart.
+    pub(super) fn spoken(&self, number: u64, heard: bool) {
+        let mut state = self.state();
+        state.speaking = state.speaking.saturating_sub(1);
+        if heard {
+            state.journal.note(|| Some(Change::WillOver { number }));
         }
         self.told(&state);
-        now
+    }
+
+    /// Whether clients are connected, or something is being said for those who are not.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state();
+        state.speaking > 0 || state.clients.values().any(|client| client.link.is_some())
     }
 
     /// Ends what is over: sessions, retained messages. Returns the wills that are due.
-    pub(super) fn expire(&self) -> Vec<Message> {
+    pub(super) fn expire(&self) -> Vec<Due> {
         let clock = Clock::read();
         let mut state = self.state();
         let over: Vec<Arc<str>> = state
@@ -279,13 +324,12 @@ impl Router {
             .filter(|(_, client)| client.is_over(clock.now))
             .map(|(id, _)| Arc::clone(id))
             .collect();
-        let mut wills: Vec<Message> =
-            over.iter().filter_map(|id| state.forget(id, &self.inner, clock)).collect();
+        let mut wills: Vec<Due> = state.orphans.drain(..).map(Kept::fall_due).collect();
+        wills.extend(over.iter().filter_map(|id| state.forget(id, &self.inner, clock)));
         for client in state.clients.values_mut() {
-            if client.will.as_ref().is_some_and(|(due, _)| *due <= clock.now) {
-                wills.extend(client.will.take().map(|(_, will)| will));
-            }
+            wills.extend(client.will.take_if(|will| will.is_due(clock.now)).map(Kept::fall_due));
         }
+        state.speaking += wills.len();
         let State { retained, journal, .. } = &mut *state;
         retained.expire(clock.now, journal);
         self.told(&state);
@@ -365,7 +409,6 @@ impl Router {
         for (topic, message) in restored.retained {
             state.retained.restore(topic, message);
         }
-        let mut over = Vec::new();
         for (mut session, away) in restored.sessions {
             let id = session.client();
             if away.is_none() {
@@ -377,14 +420,18 @@ impl Router {
             }
             state.departures += 1;
             let ends = end(session.expiry, away.unwrap_or_default(), clock.now);
-            if !session.lasts() {
-                over.push(Arc::clone(&id));
-            }
             let client = Client { session, link: None, departure: state.departures, ends, will: None };
             state.clients.insert(id, client);
         }
-        for id in over {
-            state.forget(&id, &self.inner, clock);
+        for stored in restored.wills {
+            let State { clients, journal, orphans, last_will, .. } = &mut *state;
+            *last_will = stored.number.max(*last_will);
+            let id = Arc::clone(&stored.client);
+            // A session that did not last ended with its connection, and so it will be found.
+            let client = clients
+                .entry(Arc::clone(&id))
+                .or_insert_with(|| Client { ends: Some(clock.now), ..Client::new(id) });
+            orphans.extend(client.will.replace(Kept::restored(stored, journal, clock)));
         }
         self.told(&state);
     }
@@ -411,6 +458,11 @@ impl Router {
     pub(super) fn not_written(&self) {
         self.inner.stuck.store(true, Ordering::Relaxed);
         self.inner.durable.send_modify(|_| {});
+    }
+
+    /// The disk takes nothing at the moment.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.inner.stuck.load(Ordering::Relaxed)
     }
 
     fn told(&self, state: &State) {
@@ -517,7 +569,7 @@ impl State {
     }
 
     /// The session is over. Returns its will, if that is still to be spoken.
-    fn forget(&mut self, id: &Arc<str>, inner: &Inner, clock: Clock) -> Option<Message> {
+    fn forget(&mut self, id: &Arc<str>, inner: &Inner, clock: Clock) -> Option<Due> {
         let mut client = self.clients.remove(id)?;
         client.session.note_end(&mut self.journal);
         for subscription in client.session.subscriptions.iter().filter(|subscription| subscription.shared) {
@@ -535,7 +587,7 @@ impl State {
                 }
             }
         }
-        client.will.map(|(_, will)| will)
+        client.will.map(Kept::fall_due)
     }
 }
 

@@ -15,6 +15,7 @@ use super::Limits;
 use super::filter::Filter;
 use super::journal::{Change, Ticket};
 use super::message::Message;
+use super::router::{StoredWill, Will};
 use super::session::{Clock, Delivery, Session, Subscription};
 use sqlite::{Durability, Lazy, OpenError, Options, Transaction};
 
@@ -35,6 +36,11 @@ const STEPS: &[&str] = &["
     CREATE UNIQUE INDEX delivery ON deliveries (client, pid);
     CREATE TABLE received (client TEXT NOT NULL, pid INTEGER NOT NULL, PRIMARY KEY (client, pid)) WITHOUT ROWID;
     CREATE TABLE retained (topic TEXT PRIMARY KEY, packet BLOB NOT NULL, expires INTEGER) WITHOUT ROWID;
+", "
+    -- What is to be said `delay` seconds after its client went: `left`, Unix milliseconds; NULL while connected.
+    CREATE TABLE wills (
+        number INTEGER PRIMARY KEY, client TEXT NOT NULL, delay INTEGER NOT NULL, left INTEGER, packet BLOB NOT NULL
+    );
 "];
 
 /// Why something could not be stored.
@@ -54,6 +60,8 @@ pub(super) struct Restored {
     /// With how long their clients have been away; `None`: they were connected when the process ended.
     pub(super) sessions: Vec<(Session, Option<Duration>)>,
     pub(super) retained: Vec<(Arc<str>, Message)>,
+    /// Oldest first.
+    pub(super) wills: Vec<StoredWill>,
     /// The newest change on disk.
     pub(super) last: Ticket,
 }
@@ -86,10 +94,9 @@ impl Store {
         for row in rows.fetch_all(&pool).await? {
             let client: String = row.try_get("client")?;
             let left: Option<i64> = row.try_get("left")?;
-            let away = left.map(|left| clock.unix_ms.saturating_sub(left).max(0).unsigned_abs());
             let session = Session::stored(client.as_str().into(), row.try_get("expiry")?);
             places.insert(client, sessions.len());
-            sessions.push((session, away.map(Duration::from_millis)));
+            sessions.push((session, away(left, clock)));
         }
         for row in sqlx::query("SELECT * FROM subscriptions").fetch_all(&pool).await? {
             let (client, filter): (String, String) = (row.try_get("client")?, row.try_get("filter")?);
@@ -137,7 +144,21 @@ impl Store {
                 None => error!(topic, "a stored retained message makes no sense: it is left out"),
             }
         }
-        Ok(Restored { sessions, retained, last })
+        let mut wills = Vec::new();
+        for row in sqlx::query("SELECT * FROM wills ORDER BY number").fetch_all(&pool).await? {
+            let (number, client): (i64, String) = (row.try_get("number")?, row.try_get("client")?);
+            let (delay, packet): (u32, Vec<u8>) = (row.try_get("delay")?, row.try_get("packet")?);
+            match Message::restored(&packet, None, clock.now, clock.unix_ms) {
+                Some((message, _)) => wills.push(StoredWill {
+                    number: number.unsigned_abs(),
+                    client: client.into(),
+                    will: Will { message, delay: Duration::from_secs(delay.into()) },
+                    away: away(row.try_get("left")?, clock),
+                }),
+                None => error!(client, "a stored will makes no sense: it is left out"),
+            }
+        }
+        Ok(Restored { sessions, retained, wills, last })
     }
 
     /// All of it, or nothing. On disk when it returns. `last` is the ticket of the last of them.
@@ -150,6 +171,11 @@ impl Store {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// How long somebody has been away who left at `left`. A clock that was set back makes it no time at all.
+fn away(left: Option<i64>, clock: Clock) -> Option<Duration> {
+    left.map(|left| Duration::from_millis(clock.unix_ms.saturating_sub(left).max(0).unsigned_abs()))
 }
 
 fn of<'a>(
@@ -222,6 +248,19 @@ async fn write(to: &mut SqliteConnection, change: &Change, seq: i64) -> Result<(
                 .bind(expires)
         }
         Change::Cleared { topic } => sqlx::query("DELETE FROM retained WHERE topic = ?").bind(&**topic),
+        Change::Will { number, client, delay, packet } => {
+            sqlx::query("INSERT OR REPLACE INTO wills VALUES (?, ?, ?, NULL, ?)")
+                .bind(number.cast_signed())
+                .bind(&**client)
+                .bind(delay)
+                .bind(&**packet)
+        }
+        Change::WillWaits { number, left } => {
+            sqlx::query("UPDATE wills SET left = ? WHERE number = ?").bind(left).bind(number.cast_signed())
+        }
+        Change::WillOver { number } => {
+            sqlx::query("DELETE FROM wills WHERE number = ?").bind(number.cast_signed())
+        }
     };
     query.execute(to).await?;
     Ok(())

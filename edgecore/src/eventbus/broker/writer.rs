@@ -62,7 +62,7 @@ impl Writer {
     /// Clients that are put out leave marks; they are written as far as the disk allows.
     async fn finish(&mut self) -> Result<(), Infallible> {
         let rest = async {
-            while self.router.connected() > 0 {
+            while self.router.is_busy() {
                 sleep(Duration::from_millis(10)).await;
             }
             let mut rest = self.kept.take();

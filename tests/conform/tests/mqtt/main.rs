@@ -18,3 +18,4 @@ mod publishing;
 mod raw;
 mod subscribing;
 mod topics;
+mod wills;

@@ -17,7 +17,6 @@ use crate::eventbus::broker::router::{Attached, Hello, Will};
 /// A client that was let in.
 pub(super) struct Introduced {
     pub(super) attached: Attached,
-    pub(super) will: Option<Will>,
     /// Seconds; 0: the client may be silent for ever.
     pub(super) keep_alive: u16,
     /// Seconds that the session outlives the connection.
@@ -45,17 +44,20 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             usize::from(properties.receive_max.unwrap_or(u16::MAX)).min(self.router.limits().in_flight);
         let made = connect.client_id.is_empty().then(|| Arc::from(format!("auto-{}", uuid::Uuid::new_v4())));
         let id: &Arc<str> = made.as_ref().unwrap_or(&connect.client_id);
-        let hello = Hello { id, clean: connect.clean_start, expiry };
-        let Ok(mut attached) = self.router.attach(&hello) else {
+        let will = connect.last_will.map(will);
+        let hello = Hello { id, clean: connect.clean_start, expiry, will };
+        let Ok(mut attached) = self.router.attach(hello) else {
             return Err(self.refuse(ConnectReasonCode::ServerBusy, "every client's place is taken"));
         };
         if let Some(orphaned) = attached.orphaned.take() {
             speak(&self.router, &self.sink, orphaned).await;
         }
         if !self.is_on_disk(attached.ticket).await {
-            self.router.detach(&attached, None);
+            self.router.renounce(&attached);
+            self.depart(&attached).await;
             return Err(self.refuse(ConnectReasonCode::ServerUnavailable, "the session cannot be stored"));
         }
+        self.is_on_disk_or_stuck(attached.will_ticket).await;
         let mut connack = Connack::new(attached.session_present, ConnectReasonCode::Success);
         connack.properties = ConnackProperties {
             receive_max: Some(RECEIVE_MAXIMUM),
@@ -65,15 +67,15 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             ..ConnackProperties::default()
         };
         if !self.put(connack.into())? {
-            self.router.detach(&attached, None);
+            self.router.renounce(&attached);
+            self.depart(&attached).await;
             return Err(End::Refused("the client takes no packet as long as the answer to its CONNECT"));
         }
         for packet in attached.repeat.drain(..) {
             self.put(packet)?;
         }
         debug!(client = %attached.id, version = ?self.frames.version(), "MQTT client connected");
-        let will = connect.last_will.map(will);
-        Ok(Introduced { attached, will, keep_alive: connect.keep_alive, expiry, window })
+        Ok(Introduced { attached, keep_alive: connect.keep_alive, expiry, window })
     }
 
     /// The first packet, which must be CONNECT (MQTT-3.1.0-1).
@@ -118,6 +120,13 @@ impl<T: Stream, S: Sink> Connection<T, S> {
     async fn is_on_disk(&mut self, ticket: u64) -> bool {
         let written = self.durable.wait_for(|durable| *durable >= ticket);
         matches!(timeout(STALLED, written).await, Ok(Ok(_)))
+    }
+
+    /// Waits as long as the disk takes something: a will is no reason to keep a client out.
+    async fn is_on_disk_or_stuck(&mut self, ticket: u64) {
+        let router = &self.router;
+        let written = self.durable.wait_for(|durable| *durable >= ticket || router.is_stuck());
+        let _ = timeout(STALLED, written).await;
     }
 
     fn refuse(&mut self, reason: ConnectReasonCode, why: &'static str) -> End {

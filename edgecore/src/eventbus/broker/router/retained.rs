@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mqtt_proto::{Pid, QoS, QosPid};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -36,13 +35,7 @@ impl Retained {
             return;
         }
         journal.note(|| {
-            // The identifier says nothing here; a packet of that quality has one.
-            let qos_pid = match message.qos {
-                QoS::Level0 => QosPid::Level0,
-                QoS::Level1 => QosPid::Level1(Pid::default()),
-                QoS::Level2 => QosPid::Level2(Pid::default()),
-            };
-            let to = Delivered { qos_pid, dup: false, retain: true, subscription: None };
+            let to = Delivered::to_nobody(message);
             let (packet, expires) = message.stored(to, clock.now, clock.unix_ms)?;
             Some(Change::Retained { topic: Arc::clone(&topic), packet, expires })
         });
