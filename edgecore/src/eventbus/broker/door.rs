@@ -3,16 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tasks::{Restart, TaskSet};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -22,6 +15,8 @@ use tracing::{debug, info, warn};
 use super::connection::Connection;
 use super::login::Users;
 use super::router::Router;
+use super::tls::{self, Tls};
+use super::watched::Watched;
 use super::{ListenError, Sink};
 
 /// How long a TLS handshake may take.
@@ -36,27 +31,16 @@ pub struct Door {
     pub tls: Option<Tls>,
 }
 
-/// The files of a TLS door.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate that is shown, with its chain (PEM).
-    pub certificate: PathBuf,
-    /// Its key (PEM).
-    pub key: PathBuf,
-    /// Clients must show a certificate of this authority (PEM).
-    pub clients: Option<PathBuf>,
-}
-
 /// A door that is open.
 pub(super) struct Open {
     pub(super) address: SocketAddr,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Watched<TlsAcceptor, ListenError>>,
 }
 
 impl Open {
     pub(super) async fn bind(door: &Door) -> Result<Self, ListenError> {
-        let tls = door.tls.as_ref().map(acceptor).transpose()?;
+        let tls = door.tls.as_ref().map(tls::watch).transpose()?;
         let address = door.address;
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse { address },
@@ -97,8 +81,8 @@ impl Open {
                     }
                     // An answer must not wait for a full segment.
                     let _ = stream.set_nodelay(true);
-                    let (router, users, sink, tls) =
-                        (router.clone(), users.clone(), sink.clone(), open.tls.clone());
+                    let (router, users, sink) = (router.clone(), users.clone(), sink.clone());
+                    let tls = open.tls.as_ref().map(Watched::current);
                     clients.spawn_once("client", move |token| async move {
                         let judge = sink.clone();
                         let end = match tls {
@@ -130,39 +114,4 @@ async fn handshake(
         Err(_) => debug!(%peer, "an MQTT client's TLS handshake takes too long"),
     }
     None
-}
-
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
-    let unusable = |path: &PathBuf, why: String| ListenError::Tls { path: path.clone(), why };
-    let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&tls.certificate, error.to_string()))?;
-    let builder = match &tls.clients {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| unusable(path, error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, error.to_string()))?)
-        }
-    };
-    let key =
-        PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| unusable(&tls.key, error.to_string()))?;
-    let config = builder
-        .with_single_cert(certificates(&tls.certificate)?, key)
-        .map_err(|error| unusable(&tls.certificate, error.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, ListenError> {
-    let unusable = |why: String| ListenError::Tls { path: path.clone(), why };
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?.collect();
-    match found.map_err(|error| unusable(error.to_string()))? {
-        found if found.is_empty() => Err(unusable("there is no certificate in it".to_owned())),
-        found => Ok(found),
-    }
 }

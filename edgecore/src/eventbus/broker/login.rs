@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::pbkdf2;
-use tracing::{error, info};
+use tracing::info;
+
+use super::watched::{Named, Watched};
 
 /// What `$7$` stands for in the file: PBKDF2 with HMAC-SHA512 (mosquitto 2.0, `password_mosq.c`).
 static ALGORITHM: pbkdf2::Algorithm = pbkdf2::PBKDF2_HMAC_SHA512;
@@ -45,16 +45,7 @@ pub enum UsersError {
 
 /// Who may come in. Cheap to share.
 #[derive(Debug)]
-pub struct Users {
-    path: PathBuf,
-    read: Mutex<Read>,
-}
-
-#[derive(Debug)]
-struct Read {
-    changed: Option<SystemTime>,
-    users: Arc<HashMap<String, Secret>>,
-}
+pub struct Users(Watched<HashMap<String, Secret>, UsersError>);
 
 /// A password that can be checked and not told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,32 +58,19 @@ struct Secret {
 impl Users {
     /// Reads the file.
     pub fn open(path: PathBuf) -> Result<Self, UsersError> {
-        let changed = changed(&path);
-        let users = Arc::new(read(&path)?);
-        info!(path = %path.display(), users = users.len(), "MQTT clients must log in");
-        Ok(Self { path, read: Mutex::new(Read { changed, users }) })
+        let shown = path.display().to_string();
+        let name = Named { what: "the users of the MQTT broker", cure: "" };
+        let watched = Watched::open(name, vec![path.clone()], move || read(&path))?;
+        info!(path = shown, users = watched.current().len(), "MQTT clients must log in");
+        Ok(Self(watched))
     }
 
     /// Whether there is such a user with that password. Takes some milliseconds of a processor, on another thread.
     pub(super) async fn knows(&self, name: &str, password: &[u8]) -> bool {
-        let Some(secret) = self.current().get(name).cloned() else { return false };
+        let Some(secret) = self.0.current().get(name).cloned() else { return false };
         let password = password.to_vec();
         let check = tokio::task::spawn_blocking(move || secret.is(&password));
         check.await.unwrap_or(false)
-    }
-
-    /// A file that is no longer understood changes nothing.
-    fn current(&self) -> Arc<HashMap<String, Secret>> {
-        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = changed(&self.path);
-        if now != known.changed {
-            known.changed = now;
-            match read(&self.path) {
-                Ok(users) => known.users = Arc::new(users),
-                Err(reason) => error!("the users of the MQTT broker stay as they were: {reason}"),
-            }
-        }
-        Arc::clone(&known.users)
     }
 }
 
@@ -116,10 +94,6 @@ impl Secret {
     fn is(&self, password: &[u8]) -> bool {
         pbkdf2::verify(ALGORITHM, self.iterations, &self.salt, password, &self.derived).is_ok()
     }
-}
-
-fn changed(path: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn read(path: &PathBuf) -> Result<HashMap<String, Secret>, UsersError> {
@@ -147,6 +121,8 @@ fn parse(text: &str) -> Result<HashMap<String, Secret>, (usize, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use proptest::prelude::*;
 
     use super::*;

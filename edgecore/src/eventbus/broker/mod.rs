@@ -27,7 +27,9 @@ mod router;
 mod session;
 mod store;
 mod texts;
+mod tls;
 mod translate;
+mod watched;
 mod writer;
 
 use std::convert::Infallible;
@@ -42,11 +44,12 @@ use bytes::Bytes;
 use tasks::{Restart, TaskSet};
 use tokio::sync::{Mutex, oneshot};
 
-pub use door::{Door, Tls};
+pub use door::Door;
 pub use filter::Filter;
 pub use login::{Users, UsersError};
 pub use router::Router;
 pub use store::StoreError;
+pub use tls::Tls;
 
 use crate::devicetwin::Verdict;
 use store::Store;

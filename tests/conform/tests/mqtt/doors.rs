@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::broker::Broker;
 use crate::peer::{Manner, Peer};
 
-async fn run(program: &str, args: &[&str]) -> Output {
+pub(crate) async fn run(program: &str, args: &[&str]) -> Output {
     tokio::time::timeout(
         std::time::Duration::from_secs(60),
         Command::new(program).args(args).kill_on_drop(true).output(),
@@ -19,7 +19,7 @@ async fn run(program: &str, args: &[&str]) -> Output {
     .unwrap()
 }
 
-async fn publishes(port: u16, args: &[&str]) -> Result<(), String> {
+pub(crate) async fn publishes(port: u16, args: &[&str]) -> Result<(), String> {
     let port = port.to_string();
     let common = ["-p", &port, "-q", "1", "-t", "door", "-m", "x"];
     let output = run("mosquitto_pub", &[&common, args].concat()).await;
@@ -28,7 +28,7 @@ async fn publishes(port: u16, args: &[&str]) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(said) }
 }
 
-async fn add_user(file: &Path, name: &str, password: &str) {
+pub(crate) async fn add_user(file: &Path, name: &str, password: &str) {
     let how: &[&str] = if file.exists() { &["-b"] } else { &["-c", "-b"] };
     let output = run("mosquitto_passwd", &[how, &[file.to_str().unwrap(), name, password]].concat()).await;
     assert!(output.status.success(), "{output:?}");
@@ -64,12 +64,12 @@ async fn users_log_in_with_passwords_that_mosquitto_passwd_wrote() {
     publishes(broker.port, &["-u", "grace", "-P", "hopper"]).await.unwrap();
 }
 
-struct Certificates {
+pub(crate) struct Certificates {
     authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 impl Certificates {
-    fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let mut of = rcgen::CertificateParams::new(Vec::new()).unwrap();
         of.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = rcgen::CertifiedIssuer::self_signed(of, rcgen::KeyPair::generate().unwrap()).unwrap();
@@ -77,7 +77,7 @@ impl Certificates {
         Self { authority }
     }
 
-    fn issue(&self, directory: &Path, name: &str) {
+    pub(crate) fn issue(&self, directory: &Path, name: &str) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let key = rcgen::KeyPair::generate().unwrap();
         let mut of = rcgen::CertificateParams::new(names).unwrap();

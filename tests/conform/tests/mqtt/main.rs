@@ -16,6 +16,7 @@ mod leaving;
 mod peer;
 mod publishing;
 mod raw;
+mod renewal;
 mod subscribing;
 mod topics;
 mod wills;
