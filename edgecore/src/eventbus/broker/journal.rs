@@ -86,6 +86,16 @@ pub(super) enum Change {
     },
 }
 
+/// What is written in one transaction.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) changes: Vec<Change>,
+    /// The ticket of the last of them; the others have those before it.
+    pub(super) last: Ticket,
+    /// It is all that there is: nothing that the disk has is good any more.
+    pub(super) anew: bool,
+}
+
 /// The place of a change in the order; 0 is before all.
 pub(super) type Ticket = u64;
 
@@ -141,9 +151,17 @@ impl Journal {
         self.changes.len() >= CHANGES || self.bytes >= BYTES
     }
 
-    /// Everything noted so far; the first of it has the ticket before the second's, and so on up to the one returned.
-    pub(super) fn take(&mut self) -> (Vec<Change>, Ticket) {
+    /// Everything noted so far.
+    pub(super) fn take(&mut self) -> Batch {
         self.bytes = 0;
-        (std::mem::take(&mut self.changes), self.last)
+        Batch { changes: std::mem::take(&mut self.changes), last: self.last, anew: false }
+    }
+
+    /// What was noted so far is in `everything`.
+    pub(super) fn restart(&mut self, everything: Vec<Change>) -> Batch {
+        self.take();
+        // Each has a ticket that nothing had before.
+        self.last += everything.len() as u64;
+        Batch { changes: everything, last: self.last, anew: true }
     }
 }

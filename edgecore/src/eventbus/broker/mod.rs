@@ -197,7 +197,7 @@ impl Broker {
 
     /// Serves clients on `tasks` until they are shut down.
     pub fn serve<S: Sink>(self, sink: S, tasks: &TaskSet) {
-        let writer = Writer { router: self.router.clone(), store: self.store, kept: None };
+        let writer = Writer { router: self.router.clone(), store: self.store, kept: None, rewrite: false };
         let writer = Arc::new(Mutex::new(writer));
         tasks.spawn("writer", Restart::on_failure(), move |token| {
             let writer = Arc::clone(&writer);

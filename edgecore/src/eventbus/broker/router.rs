@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Limits;
-use super::journal::{Change, Journal, Ticket};
+use super::journal::{Batch, Change, Journal, Ticket};
 use super::message::Message;
 use super::session::{Clock, Delivery, Session, Subscription};
 use super::store::Restored;
@@ -437,15 +437,27 @@ impl Router {
     }
 
     /// What is to be written next; waits until there is something.
-    pub(super) async fn changes(&self) -> (Vec<Change>, Ticket) {
+    pub(super) async fn changes(&self) -> Batch {
         loop {
             let noted = self.inner.noted.notified();
-            let (changes, last) = self.state().journal.take();
-            if !changes.is_empty() {
-                return (changes, last);
+            let batch = self.state().journal.take();
+            if !batch.changes.is_empty() {
+                return batch;
             }
             noted.await;
         }
+    }
+
+    /// All that the disk should have, in the place of what was noted so far.
+    pub(super) fn everything(&self) -> Batch {
+        let clock = Clock::read();
+        let mut state = self.state();
+        let mut everything: Vec<Change> = state.retained.whole(clock).collect();
+        for (id, client) in &state.clients {
+            client.session.whole(&mut everything, clock);
+            everything.extend(client.will.iter().flat_map(|will| will.whole(id, clock)));
+        }
+        state.journal.restart(everything)
     }
 
     /// Everything up to `ticket` is on disk.

@@ -107,6 +107,8 @@ pub(super) struct Session {
     pub(super) expiry: u32,
     /// The disk knows of it.
     stored: bool,
+    /// When its client went (Unix milliseconds); `None`: it is here.
+    left: Option<i64>,
     pub(super) subscriptions: Vec<Subscription>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
@@ -126,6 +128,7 @@ impl Session {
             client,
             expiry,
             stored: false,
+            left: None,
             subscriptions: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -139,8 +142,8 @@ impl Session {
     }
 
     /// A session that the disk knows.
-    pub(super) fn stored(client: Arc<str>, expiry: u32) -> Self {
-        Self { stored: true, online: false, ..Self::new(client, expiry) }
+    pub(super) fn stored(client: Arc<str>, expiry: u32, left: Option<i64>) -> Self {
+        Self { stored: true, online: false, left, ..Self::new(client, expiry) }
     }
 
     pub(super) fn client(&self) -> Arc<str> {
@@ -198,12 +201,53 @@ impl Session {
 
     /// Notes that the session exists, and since when its client is away (Unix milliseconds).
     pub(super) fn note_itself(&mut self, left: Option<i64>, journal: &mut Journal) -> Ticket {
+        self.left = left;
         if !self.lasts() && !self.stored {
             return 0;
         }
         self.stored = true;
-        let (client, expiry) = (Arc::clone(&self.client), self.expiry);
-        journal.note(|| Some(Change::Session { client, expiry, left }))
+        journal.note(|| Some(self.itself()))
+    }
+
+    fn itself(&self) -> Change {
+        Change::Session { client: Arc::clone(&self.client), expiry: self.expiry, left: self.left }
+    }
+
+    /// All that the disk should have of it.
+    pub(super) fn whole(&self, changes: &mut Vec<Change>, clock: Clock) {
+        if !self.lasts() {
+            return;
+        }
+        let client = || Arc::clone(&self.client);
+        changes.push(self.itself());
+        let subscribed = |subscription: &Subscription| Change::Subscribed {
+            client: client(),
+            subscription: subscription.clone(),
+        };
+        changes.extend(self.subscriptions.iter().map(subscribed));
+        for (pid, state) in &self.unsettled {
+            match state {
+                Unsettled::Published(delivery) => changes.extend(self.queued(*pid, delivery, clock)),
+                Unsettled::Released => {
+                    // Of a message that its receiver has only the identifier is needed.
+                    let (client, pid, packet) = (client(), *pid, Vec::new());
+                    let again = Arc::clone(&client);
+                    changes.push(Change::Queued { client, pid, packet, expires: None, share: None });
+                    changes.push(Change::Released { client: again, pid });
+                }
+            }
+        }
+        for queued in &self.queue {
+            changes.extend(queued.pid.and_then(|pid| self.queued(pid, &queued.delivery, clock)));
+        }
+        let received = self.received.iter().filter(|(_, state)| matches!(state, Received::Kept));
+        changes.extend(received.map(|(pid, _)| Change::Received { client: client(), pid: *pid }));
+    }
+
+    fn queued(&self, pid: Pid, delivery: &Delivery, clock: Clock) -> Option<Change> {
+        let to = delivered(delivery, Some(pid), false);
+        let (packet, expires) = delivery.message.stored(to, clock.now, clock.unix_ms)?;
+        Some(Change::Queued { client: self.client(), pid, packet, expires, share: delivery.share.clone() })
     }
 
     /// Notes that the session is over.
@@ -260,28 +304,25 @@ impl Session {
         let pid = (delivery.qos != QoS::Level0).then(|| self.next_pid());
         let mut ticket = 0;
         if let Some(pid) = pid {
-            ticket = self.note(journal, |client| {
-                let to = delivered(&delivery, Some(pid), false);
-                let (packet, expires) = delivery.message.stored(to, clock.now, clock.unix_ms)?;
-                let share = delivery.share.clone();
-                Some(Change::Queued { client, pid, packet, expires, share })
-            });
+            ticket = self.note(journal, |_| self.queued(pid, &delivery, clock));
         }
         self.queued_bytes += size;
         self.queue.push_back(Queued { delivery, pid, dup: false, ticket });
     }
 
     /// Takes back what the disk has of it. The first `sent` may have reached the client before.
-    pub(super) fn restore(&mut self, pid: Pid, released: bool, delivery: Delivery, sent: usize) {
+    pub(super) fn restore(&mut self, pid: Pid, delivery: Delivery, sent: usize) {
         self.in_use.insert(pid);
         self.last_pid = pid;
-        if released {
-            self.unsettled.push_back((pid, Unsettled::Released));
-            return;
-        }
         self.queued_bytes += delivery.message.size();
         let dup = self.queue.len() < sent;
         self.queue.push_back(Queued { delivery, pid: Some(pid), dup, ticket: 0 });
+    }
+
+    pub(super) fn restore_released(&mut self, pid: Pid) {
+        self.in_use.insert(pid);
+        self.last_pid = pid;
+        self.unsettled.push_back((pid, Unsettled::Released));
     }
 
     pub(super) fn restore_received(&mut self, pid: Pid) {

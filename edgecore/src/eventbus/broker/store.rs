@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::Limits;
 use super::filter::Filter;
-use super::journal::{Change, Ticket};
+use super::journal::{Batch, Change, Ticket};
 use super::message::Message;
 use super::router::{StoredWill, Will};
 use super::session::{Clock, Delivery, Session, Subscription};
@@ -42,6 +42,11 @@ const STEPS: &[&str] = &["
         number INTEGER PRIMARY KEY, client TEXT NOT NULL, delay INTEGER NOT NULL, left INTEGER, packet BLOB NOT NULL
     );
 "];
+
+const EMPTY: &str = "
+    DELETE FROM sessions; DELETE FROM subscriptions; DELETE FROM deliveries; DELETE FROM received; DELETE FROM retained;
+    DELETE FROM wills;
+";
 
 /// Why something could not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +99,7 @@ impl Store {
         for row in rows.fetch_all(&pool).await? {
             let client: String = row.try_get("client")?;
             let left: Option<i64> = row.try_get("left")?;
-            let session = Session::stored(client.as_str().into(), row.try_get("expiry")?);
+            let session = Session::stored(client.as_str().into(), row.try_get("expiry")?, left);
             places.insert(client, sessions.len());
             sessions.push((session, away(left, clock)));
         }
@@ -114,6 +119,12 @@ impl Store {
             let (seq, client): (i64, String) = (row.try_get("seq")?, row.try_get("client")?);
             let (pid, packet): (u16, Vec<u8>) = (row.try_get("pid")?, row.try_get("packet")?);
             last = seq.unsigned_abs();
+            if row.try_get("released")? {
+                if let (Some(session), Ok(pid)) = (of(&mut sessions, &places, &client), Pid::try_from(pid)) {
+                    session.restore_released(pid);
+                }
+                continue;
+            }
             let message = Message::restored(&packet, row.try_get("expires")?, clock.now, clock.unix_ms);
             let share: Option<String> = row.try_get("share")?;
             match (of(&mut sessions, &places, &client), Pid::try_from(pid), message) {
@@ -125,7 +136,7 @@ impl Store {
                         share: share.map(Into::into),
                         message,
                     };
-                    session.restore(pid, row.try_get("released")?, delivery, limits.in_flight);
+                    session.restore(pid, delivery, limits.in_flight);
                 }
                 _ => error!(client, pid, "a stored message makes no sense: it is left out"),
             }
@@ -161,11 +172,14 @@ impl Store {
         Ok(Restored { sessions, retained, wills, last })
     }
 
-    /// All of it, or nothing. On disk when it returns. `last` is the ticket of the last of them.
-    pub(super) async fn write(&mut self, changes: &[Change], last: Ticket) -> Result<(), StoreError> {
+    /// All of it, or nothing. On disk when it returns.
+    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut transaction = Transaction::begin(&self.0.pool().await?).await?;
-        let first = last.saturating_sub(changes.len() as u64);
-        for (change, seq) in changes.iter().zip(first + 1..) {
+        if batch.anew {
+            sqlx::raw_sql(EMPTY).execute(&mut *transaction).await?;
+        }
+        let first = batch.last.saturating_sub(batch.changes.len() as u64);
+        for (change, seq) in batch.changes.iter().zip(first + 1..) {
             write(&mut transaction, change, i64::try_from(seq).unwrap_or(i64::MAX)).await?;
         }
         transaction.commit().await?;

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::journal::{Change, Ticket};
+use super::journal::Batch;
 use super::router::Router;
 use super::store::{Store, StoreError};
 
@@ -22,31 +22,52 @@ pub(super) struct Writer {
     pub(super) router: Router,
     pub(super) store: Store,
     /// What the disk refused last.
-    pub(super) kept: Option<(Vec<Change>, Ticket)>,
+    pub(super) kept: Option<Batch>,
+    /// The file was damaged: another is written from memory.
+    pub(super) rewrite: bool,
 }
 
 impl Writer {
     pub(super) async fn run(&mut self, token: CancellationToken) -> Result<(), Infallible> {
         loop {
-            let (changes, last) = match self.kept.take() {
-                Some(kept) => kept,
-                None => tokio::select! {
-                    changes = self.router.changes() => changes,
-                    () = token.cancelled() => return self.finish().await,
-                },
+            let batch = tokio::select! {
+                batch = self.next() => batch,
+                () = token.cancelled() => return self.finish().await,
             };
-            match self.store.write(&changes, last).await {
-                Ok(()) => self.router.written(last),
-                Err(reason) => {
-                    self.kept = Some((changes, last));
-                    self.refused(&reason).await;
-                    tokio::select! {
-                        () = sleep(RETRY) => {}
-                        () = token.cancelled() => return self.finish().await,
-                    }
+            if let Err(reason) = self.write(batch).await {
+                self.refused(&reason).await;
+                // A damaged file is out of the way at once.
+                let pause = if self.rewrite { Duration::ZERO } else { RETRY };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = token.cancelled() => return self.finish().await,
                 }
             }
         }
+    }
+
+    async fn next(&mut self) -> Batch {
+        if self.rewrite {
+            self.kept = None;
+            return self.router.everything();
+        }
+        match self.kept.take() {
+            Some(kept) => kept,
+            None => self.router.changes().await,
+        }
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        if let Err(reason) = self.store.write(&batch).await {
+            self.kept = Some(batch);
+            return Err(reason);
+        }
+        self.router.written(batch.last);
+        if batch.anew {
+            self.rewrite = false;
+            info!(rows = batch.changes.len(), "mqtt.db is written anew with what MQTT clients were promised");
+        }
+        Ok(())
     }
 
     async fn refused(&mut self, reason: &StoreError) {
@@ -56,6 +77,7 @@ impl Writer {
         self.router.not_written();
         if matches!(reason, StoreError::Sql(sql) if sqlite::is_corrupt(sql)) {
             self.store.close().await;
+            self.rewrite = true;
         }
     }
 
@@ -65,20 +87,9 @@ impl Writer {
             while self.router.is_busy() {
                 sleep(Duration::from_millis(10)).await;
             }
-            let mut rest = self.kept.take();
-            loop {
-                let (changes, last) = match rest.take() {
-                    Some(rest) => rest,
-                    None => match timeout(Duration::from_millis(10), self.router.changes()).await {
-                        Ok(changes) => changes,
-                        Err(_) => return,
-                    },
-                };
-                match self.store.write(&changes, last).await {
-                    Ok(()) => self.router.written(last),
-                    Err(reason) => {
-                        return info!("the last changes of MQTT sessions are not stored: {reason}");
-                    }
+            while let Ok(batch) = timeout(Duration::from_millis(10), self.next()).await {
+                if let Err(reason) = self.write(batch).await {
+                    return info!("the last changes of MQTT sessions are not stored: {reason}");
                 }
             }
         };

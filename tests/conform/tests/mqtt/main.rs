@@ -8,6 +8,7 @@ mod behaviour;
 mod broker;
 mod clients;
 mod connecting;
+mod damage;
 mod doors;
 mod five;
 mod format;

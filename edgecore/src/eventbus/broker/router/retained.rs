@@ -34,12 +34,13 @@ impl Retained {
             }
             return;
         }
-        journal.note(|| {
-            let to = Delivered::to_nobody(message);
-            let (packet, expires) = message.stored(to, clock.now, clock.unix_ms)?;
-            Some(Change::Retained { topic: Arc::clone(&topic), packet, expires })
-        });
+        journal.note(|| stored(&topic, message, clock));
         self.insert(topic, message.clone().compact());
+    }
+
+    /// All that the disk should have of them.
+    pub(super) fn whole(&self, clock: Clock) -> impl Iterator<Item = Change> {
+        self.messages.iter().filter_map(move |(topic, message)| stored(topic, message, clock))
     }
 
     /// Takes back what the disk has, unless there is something newer.
@@ -81,4 +82,10 @@ impl Retained {
         self.bytes -= old.as_ref().map_or(0, Message::size);
         old.is_some()
     }
+}
+
+fn stored(topic: &Arc<str>, message: &Message, clock: Clock) -> Option<Change> {
+    let to = Delivered::to_nobody(message);
+    let (packet, expires) = message.stored(to, clock.now, clock.unix_ms)?;
+    Some(Change::Retained { topic: Arc::clone(topic), packet, expires })
 }

@@ -23,6 +23,8 @@ pub(super) struct Kept {
     will: Will,
     /// When it is said; `None`: its client is connected.
     due: Option<Instant>,
+    /// When its client went (Unix milliseconds).
+    left: Option<i64>,
 }
 
 /// A will that is to be said now. It is kept on disk until it was.
@@ -52,23 +54,36 @@ impl Kept {
         clock: Clock,
     ) -> Self {
         let will = Will { message: will.message.compact(), ..will };
-        journal.note(|| {
-            let to = Delivered::to_nobody(&will.message);
-            let (packet, _) = will.message.stored(to, clock.now, clock.unix_ms)?;
-            let delay = u32::try_from(will.delay.as_secs()).unwrap_or(u32::MAX);
-            Some(Change::Will { number, client: Arc::clone(client), delay, packet })
-        });
-        Self { number, will, due: None }
+        let kept = Self { number, will, due: None, left: None };
+        journal.note(|| kept.stored(client, clock));
+        kept
+    }
+
+    fn stored(&self, client: &Arc<str>, clock: Clock) -> Option<Change> {
+        let Will { message, delay } = &self.will;
+        let (packet, _) = message.stored(Delivered::to_nobody(message), clock.now, clock.unix_ms)?;
+        let delay = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+        Some(Change::Will { number: self.number, client: Arc::clone(client), delay, packet })
+    }
+
+    /// All that the disk should have of it.
+    pub(super) fn whole(&self, client: &Arc<str>, clock: Clock) -> impl Iterator<Item = Change> {
+        let left = self.left.map(|left| Change::WillWaits { number: self.number, left });
+        self.stored(client, clock).into_iter().chain(left)
     }
 
     /// Goes on from what the disk has. Whose client was connected when the process ended waits from now on: nobody could
     /// have come back before.
     pub(super) fn restored(stored: Restored, journal: &mut Journal, clock: Clock) -> Self {
         let Restored { number, will, away, .. } = stored;
-        let mut kept = Self { number, will, due: None };
+        let mut kept = Self { number, will, due: None, left: None };
         match away {
             None => kept.wait(journal, clock),
-            Some(away) => kept.due = clock.now.checked_add(kept.will.delay.saturating_sub(away)),
+            Some(away) => {
+                kept.due = clock.now.checked_add(kept.will.delay.saturating_sub(away));
+                let away = i64::try_from(away.as_millis()).unwrap_or(i64::MAX);
+                kept.left = Some(clock.unix_ms.saturating_sub(away));
+            }
         }
         kept
     }
@@ -76,6 +91,7 @@ impl Kept {
     /// Its client went.
     pub(super) fn wait(&mut self, journal: &mut Journal, clock: Clock) {
         let (number, left) = (self.number, clock.unix_ms);
+        self.left = Some(left);
         journal.note(|| Some(Change::WillWaits { number, left }));
         // Beyond all time: with the session's end.
         self.due = clock.now.checked_add(self.will.delay);
