@@ -246,10 +246,14 @@ impl<T: Stream, S: Sink> Connection<T, S> {
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                self.subscribe(attached, subscribe);
+                self.subscribe(attached, subscribe).await;
                 Ok(())
             }
             Packet::Unsubscribe(Unsubscribe { pid, topics, .. }) => {
+                // MQTT 3.1.1 has no "no" to it: who reconnects asks again.
+                if !self.may_note(attached).await {
+                    return Err(End::NotStored);
+                }
                 let (codes, ticket) =
                     self.router.unsubscribe(attached, topics.iter().map(|filter| &**filter));
                 self.answers.push(Answer::settled(Reply::Unsubscribed { pid, codes }, ticket));
@@ -362,9 +366,19 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         }
     }
 
-    fn subscribe(&mut self, attached: &Attached, subscribe: Subscribe) {
+    /// Whether changes of the session find room on their way to the disk, or need none.
+    async fn may_note(&mut self, attached: &Attached) -> bool {
+        let lasts = self.router.with(attached, |session, _, _| session.lasts()).unwrap_or(false);
+        !lasts || self.router.has_room().await
+    }
+
+    async fn subscribe(&mut self, attached: &Attached, subscribe: Subscribe) {
         let identifier = subscribe.properties.subscription_id;
+        let room = self.may_note(attached).await;
         let wanted = subscribe.topics.into_iter().map(|(text, options)| {
+            if !room {
+                return Err(SubscribeReasonCode::QuotaExceeded);
+            }
             let (shared, filter) =
                 Filter::shared(&text).map_err(|_| SubscribeReasonCode::TopicFilterInvalid)?;
             Ok(Subscription { text: (&*text).into(), filter, shared, options, identifier })

@@ -1,5 +1,6 @@
 //! What must reach the disk, in the order in which it happened. Filled under the router's lock, emptied by the writer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mqtt_proto::Pid;
@@ -86,11 +87,22 @@ pub(super) enum Change {
     },
 }
 
+impl Change {
+    fn size(&self) -> usize {
+        match self {
+            Self::Queued { packet, .. } | Self::Retained { packet, .. } | Self::Will { packet, .. } => {
+                packet.len()
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// What is written in one transaction.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
-    /// The ticket of the last of them; the others have those before it.
+    /// Once this ticket is on disk, all of them are. The last has it for a place, the others those before it.
     pub(super) last: Ticket,
     /// It is all that there is: nothing that the disk has is good any more.
     pub(super) anew: bool,
@@ -105,6 +117,8 @@ pub(super) struct Journal {
     /// Without a store nothing is noted.
     enabled: bool,
     changes: Vec<Change>,
+    /// Where in `changes` the newest of a retained message's topic is.
+    retained: HashMap<Arc<str>, usize>,
     bytes: usize,
     last: Ticket,
 }
@@ -121,16 +135,25 @@ impl Journal {
         if self.enabled
             && let Some(change) = change()
         {
-            self.bytes += match &change {
-                Change::Queued { packet, .. }
-                | Change::Retained { packet, .. }
-                | Change::Will { packet, .. } => packet.len(),
-                _ => 0,
-            };
-            self.changes.push(change);
+            self.bytes += change.size();
             self.last += 1;
+            match self.earlier(&change) {
+                Some(earlier) => {
+                    let before = std::mem::replace(earlier, change).size();
+                    self.bytes -= before;
+                }
+                None => self.changes.push(change),
+            }
         }
         self.last()
+    }
+
+    /// Of what waits for the disk, the one that says something else of the same topic. It is worth nothing any more:
+    /// this process does not wait for the disk before it speaks, and may have much to say of a few topics.
+    fn earlier(&mut self, change: &Change) -> Option<&mut Change> {
+        let (Change::Retained { topic, .. } | Change::Cleared { topic }) = change else { return None };
+        let at = *self.retained.entry(Arc::clone(topic)).or_insert(self.changes.len());
+        self.changes.get_mut(at)
     }
 
     /// The newest change.
@@ -154,6 +177,7 @@ impl Journal {
     /// Everything noted so far.
     pub(super) fn take(&mut self) -> Batch {
         self.bytes = 0;
+        self.retained = HashMap::new();
         Batch { changes: std::mem::take(&mut self.changes), last: self.last, anew: false }
     }
 
@@ -163,5 +187,77 @@ impl Journal {
         // Each has a ticket that nothing had before.
         self.last += everything.len() as u64;
         Batch { changes: everything, last: self.last, anew: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keep(topic: &str, payload: u8) -> Change {
+        Change::Retained { topic: topic.into(), packet: vec![payload; 10], expires: None }
+    }
+
+    /// What the disk has after `changes`.
+    fn after(changes: &[Change]) -> BTreeMap<Arc<str>, Vec<u8>> {
+        let mut disk = BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::Retained { topic, packet, .. } => {
+                    disk.insert(Arc::clone(topic), packet.clone());
+                }
+                Change::Cleared { topic } => {
+                    disk.remove(topic);
+                }
+                _ => {}
+            }
+        }
+        disk
+    }
+
+    proptest! {
+        #[test]
+        fn of_a_topic_the_newest_is_kept_and_the_rest_of_the_journal_as_it_was(
+            said in proptest::collection::vec((0u8..4, 0u8..5, any::<u8>()), 1..60),
+        ) {
+            let mut journal = Journal::default();
+            journal.enable(7);
+            let (mut all, mut others) = (Vec::new(), 0);
+            for (kind, topic, payload) in said {
+                let topic = format!("t/{topic}");
+                let change = match kind {
+                    0 => Change::Cleared { topic: topic.into() },
+                    1 => Change::WillOver { number: payload.into() },
+                    _ => keep(&topic, payload),
+                };
+                others += usize::from(kind == 1);
+                all.push(change.clone());
+                let before = journal.last();
+                prop_assert_eq!(journal.note(|| Some(change)), before + 1);
+                prop_assert!(journal.since(before) > before, "it waits for the disk all the same");
+            }
+            let sizes: usize = journal.changes.iter().map(Change::size).sum();
+            prop_assert_eq!(journal.bytes, sizes);
+            let batch = journal.take();
+            prop_assert_eq!(after(&batch.changes), after(&all));
+            prop_assert!(batch.changes.len() <= others + 5);
+            prop_assert_eq!(batch.last, 7 + all.len() as u64);
+            journal.note(|| Some(keep("t/0", 1)));
+            prop_assert_eq!(journal.take().changes.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_written_anew_has_tickets_of_its_own() {
+        let mut journal = Journal::default();
+        journal.enable(3);
+        journal.note(|| Some(keep("a", 1)));
+        let batch = journal.restart(vec![keep("a", 1), keep("b", 2)]);
+        assert_eq!((batch.last, batch.anew, journal.has_changes()), (6, true, false));
+        assert_eq!(journal.note(|| Some(keep("a", 3))), 7);
     }
 }

@@ -2,6 +2,8 @@
 
 mod retained;
 mod share;
+#[cfg(test)]
+mod tests;
 mod wills;
 
 use std::collections::HashMap;

@@ -44,6 +44,11 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             usize::from(properties.receive_max.unwrap_or(u16::MAX)).min(self.router.limits().in_flight);
         let made = connect.client_id.is_empty().then(|| Arc::from(format!("auto-{}", uuid::Uuid::new_v4())));
         let id: &Arc<str> = made.as_ref().unwrap_or(&connect.client_id);
+        // What waits for the disk is bounded: only what lasts needs it.
+        if (expiry > 0 || connect.last_will.is_some()) && !self.router.has_room().await {
+            let why = "the disk takes nothing: no sessions that last and no wills until it does";
+            return Err(self.refuse(ConnectReasonCode::ServerUnavailable, why));
+        }
         let will = connect.last_will.map(will);
         let hello = Hello { id, clean: connect.clean_start, expiry, will };
         let Ok(mut attached) = self.router.attach(hello) else {
