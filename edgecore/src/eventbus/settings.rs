@@ -101,8 +101,8 @@ impl Settings {
 
 fn inside(config: &EventBus, database: &Path) -> Result<Internal, SettingsError> {
     let qos = QoS::from_u8(config.mqtt_qos).map_err(|_| SettingsError::Qos(config.mqtt_qos))?;
-    let users =
-        (!config.mqtt_password_file.as_os_str().is_empty()).then(|| config.mqtt_password_file.clone());
+    let named = |file: &PathBuf| (!file.as_os_str().is_empty()).then(|| file.clone());
+    let (users, acl) = (named(&config.mqtt_password_file), named(&config.mqtt_acl_file));
     let doors: Vec<Door> = internal(config)?;
     for door in &doors {
         let known = users.is_some() || door.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
@@ -115,7 +115,7 @@ fn inside(config: &EventBus, database: &Path) -> Result<Internal, SettingsError>
         }
     }
     Ok(Internal {
-        plan: Plan { doors, users, store: database.with_file_name("mqtt.db") },
+        plan: Plan { doors, users, acl, store: database.with_file_name("mqtt.db") },
         qos,
         retain: config.mqtt_retain,
         offline_messages: usize::try_from(config.mqtt_session_queue_size).unwrap_or(usize::MAX),

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::filter::Filter;
 use super::frame::{FrameError, Frames, Version};
@@ -124,6 +124,8 @@ pub(super) struct Connection<T, S> {
     answers: Answers,
     durable: watch::Receiver<Ticket>,
     aliases: HashMap<u16, TopicName>,
+    /// It was said that the client publishes what it may not.
+    denied: bool,
 }
 
 impl<T: Stream, S: Sink> Connection<T, S> {
@@ -139,6 +141,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             sink,
             answers: Answers::default(),
             aliases: HashMap::new(),
+            denied: false,
         }
     }
 
@@ -302,7 +305,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         let pid = match qos_pid {
             QosPid::Level0 => {
                 // Nobody waits for it, and there is no disk for it: it is lost, as its quality allows.
-                if self.router.has_room().await {
+                if self.may_write(attached, &publish.topic_name)? && self.router.has_room().await {
                     let message = Message::received(publish);
                     self.router.route(Some(&attached.id), &message);
                     self.sink.take(&message.topic, message.payload).await;
@@ -326,6 +329,13 @@ impl<T: Stream, S: Sink> Connection<T, S> {
                 }
             }
         }
+        if !self.may_write(attached, &publish.topic_name)? {
+            if exactly_once {
+                self.session(attached, |session, _, journal| session.complete(pid, journal))?;
+            }
+            self.answers.push(Answer::settled(Reply::Denied { pid, exactly_once }, 0));
+            return Ok(());
+        }
         let reply = if exactly_once { Reply::Received { pid } } else { Reply::Acknowledged { pid } };
         if !self.router.has_room().await {
             return Err(End::NotStored);
@@ -336,6 +346,15 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         let outcome = self.sink.take(&message.topic, message.payload).await;
         self.answers.push(Answer::new(reply, outcome, told, ticket));
         Ok(())
+    }
+
+    fn may_write(&mut self, attached: &Attached, topic: &str) -> Result<bool, End> {
+        let may = self.router.may_write(attached, topic).ok_or(End::TakenOver)?;
+        if !may && !std::mem::replace(&mut self.denied, true) {
+            let client = &attached.id;
+            info!(%client, topic, "no rule of modules.eventBus.mqttAclFile lets this MQTT client write there: ignored");
+        }
+        Ok(may)
     }
 
     /// Gives the topic to a publish that names it by its alias, and remembers a new one (MQTT 5 §3.3.2.3.4).

@@ -44,22 +44,43 @@ impl Filter {
     /// Whether a message on `topic` is meant. A leading wildcard does not reach topics that start with `$`.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
+        matches(&self.0, topic)
+    }
+
+    /// Whether there is a topic that both filters match.
+    pub(super) fn overlaps(&self, other: &str) -> bool {
+        let wild = |text: &str| text.starts_with(['+', '#']);
+        if (wild(&self.0) && other.starts_with('$')) || (wild(other) && self.0.starts_with('$')) {
             return false;
         }
-        let mut levels = topic.split('/');
-        for wanted in self.0.split('/') {
-            // `a/#` includes `a` itself.
-            if wanted == "#" {
-                return true;
-            }
-            match levels.next() {
-                Some(level) if wanted == "+" || wanted == level => {}
+        let (mut one, mut two) = (self.0.split('/'), other.split('/'));
+        loop {
+            match (one.next(), two.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some(one), Some(two)) if one == two || one == "+" || two == "+" => {}
                 _ => return false,
             }
         }
-        levels.next().is_none()
     }
+}
+
+/// As [`Filter::matches`], for a text that is a valid filter.
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        // `a/#` includes `a` itself.
+        if wanted == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if wanted == "+" || wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
 }
 
 #[cfg(test)]
@@ -111,6 +132,15 @@ mod tests {
         fn a_filter_without_wildcards_matches_itself_only(a in "[a-c/$é]{1,8}", b in "[a-c/$é]{1,8}") {
             let filter = Filter::new(&a).unwrap();
             prop_assert_eq!(filter.matches(&b), a == b);
+        }
+
+        #[test]
+        fn filters_that_match_the_same_topic_overlap(
+            one in "([ab+]/){0,2}[ab+#$]", two in "([ab+]/){0,2}[ab+#$]", topic in "([ab]/){0,2}[ab$]",
+        ) {
+            let (one, two) = (Filter::new(&one).unwrap(), Filter::new(&two).unwrap());
+            prop_assert_eq!(one.overlaps(two.as_str()), two.overlaps(one.as_str()));
+            prop_assert!(!(one.matches(&topic) && two.matches(&topic)) || one.overlaps(two.as_str()));
         }
 
         #[test]

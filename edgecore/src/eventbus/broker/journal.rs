@@ -18,6 +18,7 @@ pub(super) enum Change {
     /// A lasting session, and how long it lasts after its client went (seconds).
     Session {
         client: Arc<str>,
+        user: Option<Arc<str>>,
         expiry: u32,
         left: Option<i64>,
     },

@@ -16,6 +16,7 @@
 //! Not supported, and refused in the standards' way: enhanced authentication (0x8C), MQTT 3.1 and anything that is
 //! neither 3.1.1 nor 5 (return code 1).
 
+mod acl;
 mod connection;
 mod door;
 mod filter;
@@ -43,7 +44,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tasks::{Restart, TaskSet};
 use tokio::sync::{Mutex, oneshot};
+use tracing::warn;
 
+pub use acl::AclError;
 pub use door::Door;
 pub use filter::Filter;
 pub use login::{Users, UsersError};
@@ -52,7 +55,9 @@ pub use store::StoreError;
 pub use tls::Tls;
 
 use crate::devicetwin::Verdict;
+use acl::Acl;
 use store::Store;
+use watched::Watched;
 use writer::Writer;
 
 /// How often what is over is looked for.
@@ -152,6 +157,9 @@ pub enum ListenError {
     /// The password file.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The access rules.
+    #[error(transparent)]
+    Acl(#[from] AclError),
     /// What it had on disk.
     #[error("the MQTT broker cannot read its sessions: {0}")]
     Store(#[from] StoreError),
@@ -164,6 +172,8 @@ pub struct Plan {
     pub doors: Vec<Door>,
     /// Who may come in; `None`: everybody.
     pub users: Option<PathBuf>,
+    /// Who may read and write what; `None`: everybody everything.
+    pub acl: Option<PathBuf>,
     /// mqtt.db.
     pub store: PathBuf,
 }
@@ -172,6 +182,7 @@ pub struct Plan {
 pub struct Broker {
     doors: Vec<door::Open>,
     users: Option<Arc<Users>>,
+    acl: Option<Arc<Watched<Acl, AclError>>>,
     router: Router,
     store: Store,
 }
@@ -180,13 +191,23 @@ impl Broker {
     /// Takes back what is on disk, and opens the doors.
     pub async fn open(plan: Plan, router: Router) -> Result<Self, ListenError> {
         let users = plan.users.map(Users::open).transpose()?.map(Arc::new);
+        let acl = plan.acl.as_deref().map(acl::watch).transpose()?.map(Arc::new);
+        if let Some(rules) = acl.as_ref().map(|acl| acl.current()) {
+            if users.is_none() && rules.names_users() {
+                warn!(
+                    "modules.eventBus.mqttAclFile has rules for users, and nobody logs in: set \
+                     modules.eventBus.mqttPasswordFile, or write the rules above the first user line"
+                );
+            }
+            router.govern(rules);
+        }
         let mut doors = Vec::with_capacity(plan.doors.len());
         for door in &plan.doors {
             doors.push(door::Open::bind(door).await?);
         }
         let mut store = Store::new(plan.store);
         router.restore(store.read(router.limits()).await?);
-        Ok(Self { doors, users, router, store })
+        Ok(Self { doors, users, acl, router, store })
     }
 
     /// Where it listens first.
@@ -203,14 +224,17 @@ impl Broker {
             let writer = Arc::clone(&writer);
             async move { writer.lock().await.run(token).await }
         });
-        let (router, listener) = (self.router.clone(), sink.clone());
+        let (router, listener, acl) = (self.router.clone(), sink.clone(), self.acl);
         tasks.spawn("sweep", Restart::on_failure(), move |token| {
-            let (router, sink) = (router.clone(), listener.clone());
+            let (router, sink, acl) = (router.clone(), listener.clone(), acl.clone());
             async move {
                 loop {
                     tokio::select! {
                         () = tokio::time::sleep(SWEEP) => {}
                         () = token.cancelled() => return Ok::<(), Infallible>(()),
+                    }
+                    if let Some(acl) = &acl {
+                        router.govern(acl.current());
                     }
                     for will in router.expire() {
                         connection::speak(&router, &sink, will).await;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Limits;
+use super::acl::{Acl, Deed, Who};
 use super::journal::{Batch, Change, Journal, Ticket};
 use super::message::Message;
 use super::session::{Clock, Delivery, Session, Subscription};
@@ -51,6 +52,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Who may read and write what; `None`: everybody everything.
+    acl: Option<Arc<Acl>>,
     clients: HashMap<Arc<str>, Client>,
     shares: Shares,
     retained: Retained,
@@ -89,6 +92,8 @@ struct Link {
 #[derive(Debug)]
 pub(super) struct Hello<'a> {
     pub(super) id: &'a str,
+    /// Whose session it is; `None`: nobody logs in here.
+    pub(super) user: Option<&'a str>,
     /// Nothing of an earlier session is wanted.
     pub(super) clean: bool,
     /// Seconds that the session outlives the connection.
@@ -115,10 +120,14 @@ pub(super) struct Attached {
     pub(super) orphaned: Option<Due>,
 }
 
-/// Every client's place is taken.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} clients are connected: no place for another")]
-pub(super) struct Full(usize);
+/// Why a client cannot come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Every client's place is taken.
+    Full,
+    /// The session of that client id is another user's.
+    Foreign,
+}
 
 impl Router {
     /// A router without clients, whose state ends with the process until [`restore`](Self::restore) says otherwise.
@@ -166,6 +175,24 @@ impl Router {
         ticket
     }
 
+    /// Says who may read and write what from now on.
+    pub(super) fn govern(&self, acl: Arc<Acl>) {
+        self.state().acl = Some(acl);
+    }
+
+    /// Whether the rules allow it.
+    pub(super) fn allows(&self, who: Who<'_>, deed: Deed, topic: &str) -> bool {
+        self.state().allows(who, deed, topic)
+    }
+
+    /// Whether the client of the connection may write to the topic; `None` if another connection took its session.
+    pub(super) fn may_write(&self, attached: &Attached, topic: &str) -> Option<bool> {
+        let state = self.state();
+        let client =
+            state.clients.get(&attached.id).filter(|client| client.is_served_by(attached.connection))?;
+        Some(state.allows(client.session.who(), Deed::Write, topic))
+    }
+
     /// Whether the disk keeps up. False: it takes nothing, and enough waits for it.
     pub(super) async fn has_room(&self) -> bool {
         let mut durable = self.inner.durable.subscribe();
@@ -186,7 +213,7 @@ impl Router {
     }
 
     /// A client connects. A connection that holds the same id is put out.
-    pub(super) fn attach(&self, hello: Hello<'_>) -> Result<Attached, Full> {
+    pub(super) fn attach(&self, hello: Hello<'_>) -> Result<Attached, Refused> {
         let clock = Clock::read();
         let mut state = self.state();
         state.next_connection += 1;
@@ -195,7 +222,12 @@ impl Router {
         let known = state.clients.get(&id).is_some_and(|client| client.link.is_some());
         let connected = state.clients.values().filter(|client| client.link.is_some()).count();
         if !known && connected >= self.inner.limits.connections {
-            return Err(Full(connected));
+            return Err(Refused::Full);
+        }
+        let owned = state.clients.get(&id).filter(|client| !client.is_over(clock.now));
+        let owner = owned.and_then(|client| client.session.user.as_deref());
+        if owner.is_some() && hello.user.is_some() && owner != hello.user {
+            return Err(Refused::Foreign);
         }
         let goes_on = !hello.clean
             && state
@@ -208,6 +240,7 @@ impl Router {
         let mut orphaned = if goes_on { None } else { state.forget(&id, &self.inner, clock) };
         let State { clients, journal, last_will, .. } = &mut *state;
         let client = clients.entry(Arc::clone(&id)).or_insert_with(|| Client::new(Arc::clone(&id)));
+        client.session.user = hello.user.map(Into::into);
         client.session.expiry = hello.expiry;
         client.ends = None;
         let repeat = client.session.resume();
@@ -514,25 +547,34 @@ impl Client {
 }
 
 impl State {
+    fn allows(&self, who: Who<'_>, deed: Deed, topic: &str) -> bool {
+        self.acl.as_ref().is_none_or(|acl| acl.allows(who, deed, topic))
+    }
+
     fn route(&mut self, origin: Option<&str>, message: &Message, inner: &Inner) -> Ticket {
         let limits = &inner.limits;
         let clock = Clock::read();
         let before = self.journal.last();
-        let Self { clients, shares, retained, journal, .. } = self;
+        let Self { acl, clients, shares, retained, journal, .. } = self;
+        let may_read = |session: &Session| {
+            acl.as_ref().is_none_or(|acl| acl.allows(session.who(), Deed::Read, &message.topic))
+        };
         if message.retain {
             retained.keep(message, limits, journal, clock);
         }
         for (id, client) in clients.iter_mut() {
-            let mut sent = false;
-            for delivery in client.session.deliveries(message, origin == Some(&**id)) {
-                client.push(delivery, inner, journal, clock);
-                sent = true;
+            let deliveries = client.session.deliveries(message, origin == Some(&**id));
+            if deliveries.is_empty() || !may_read(&client.session) {
+                continue;
             }
-            if sent && let Some(link) = &client.link {
+            for delivery in deliveries {
+                client.push(delivery, inner, journal, clock);
+            }
+            if let Some(link) = &client.link {
                 link.wake.notify_one();
             }
         }
-        for (id, delivery) in shares.deliveries(message, clients) {
+        for (id, delivery) in shares.deliveries(message, clients, &may_read) {
             if let Some(client) = clients.get_mut(&id) {
                 client.push(delivery, inner, journal, clock);
                 if let Some(link) = &client.link {
@@ -550,10 +592,14 @@ impl State {
         limits: &Limits,
         clock: Clock,
     ) -> SubscribeReasonCode {
-        let Self { clients, shares, retained, journal, .. } = self;
+        let Self { acl, clients, shares, retained, journal, .. } = self;
         let Some(client) = clients.get_mut(&attached.id) else {
             return SubscribeReasonCode::UnspecifiedError;
         };
+        let who = client.session.who();
+        if acl.as_ref().is_some_and(|acl| !acl.may_subscribe(who, &subscription.filter)) {
+            return SubscribeReasonCode::NotAuthorized;
+        }
         let Some(new) = client.session.subscribe(subscription.clone(), limits, journal) else {
             return SubscribeReasonCode::QuotaExceeded;
         };
@@ -565,6 +611,10 @@ impl State {
             || (options.retain_handling == RetainHandling::SendAtSubscribeIfNotExist && new)
         {
             for message in retained.matching(&subscription.filter, clock.now) {
+                let who = client.session.who();
+                if acl.as_ref().is_some_and(|acl| !acl.allows(who, Deed::Read, &message.topic)) {
+                    continue;
+                }
                 let delivery = Delivery {
                     qos: message.qos.min(options.max_qos),
                     message: message.clone(),
@@ -590,10 +640,13 @@ impl State {
             self.shares.leave(&subscription.text, id);
         }
         for delivery in client.session.bequeath() {
-            let Some(heir) = delivery.share.as_ref().and_then(|share| self.shares.pick(share, &self.clients))
-            else {
-                continue;
+            let Self { acl, clients, shares, .. } = self;
+            let may_read = |session: &Session| {
+                let topic = &delivery.message.topic;
+                acl.as_ref().is_none_or(|acl| acl.allows(session.who(), Deed::Read, topic))
             };
+            let heir = delivery.share.as_ref().and_then(|share| shares.pick(share, clients, &may_read));
+            let Some(heir) = heir else { continue };
             if let Some(client) = self.clients.get_mut(&heir) {
                 client.push(delivery, inner, &mut self.journal, clock);
                 if let Some(link) = &client.link {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Limits;
+use super::acl::Who;
 use super::filter::Filter;
 use super::journal::{Change, Journal, Ticket};
 use super::message::{Delivered, Message};
@@ -103,6 +104,8 @@ impl Ending {
 #[derive(Debug)]
 pub(super) struct Session {
     client: Arc<str>,
+    /// Whose it is; `None`: nobody had to log in.
+    pub(super) user: Option<Arc<str>>,
     /// Seconds that it outlives its connection; `u32::MAX`: for ever.
     pub(super) expiry: u32,
     /// The disk knows of it.
@@ -126,6 +129,7 @@ impl Session {
     pub(super) fn new(client: Arc<str>, expiry: u32) -> Self {
         Self {
             client,
+            user: None,
             expiry,
             stored: false,
             left: None,
@@ -142,12 +146,17 @@ impl Session {
     }
 
     /// A session that the disk knows.
-    pub(super) fn stored(client: Arc<str>, expiry: u32, left: Option<i64>) -> Self {
-        Self { stored: true, online: false, left, ..Self::new(client, expiry) }
+    pub(super) fn stored(client: Arc<str>, user: Option<Arc<str>>, expiry: u32, left: Option<i64>) -> Self {
+        Self { stored: true, online: false, user, left, ..Self::new(client, expiry) }
     }
 
     pub(super) fn client(&self) -> Arc<str> {
         Arc::clone(&self.client)
+    }
+
+    /// Whom the access rules are asked about.
+    pub(super) fn who(&self) -> Who<'_> {
+        Who { user: self.user.as_deref(), client: &self.client }
     }
 
     /// What the client gets of `message`, its own or another's: one copy of the highest quality that it asked for, or
@@ -210,7 +219,8 @@ impl Session {
     }
 
     fn itself(&self) -> Change {
-        Change::Session { client: Arc::clone(&self.client), expiry: self.expiry, left: self.left }
+        let (client, user) = (Arc::clone(&self.client), self.user.clone());
+        Change::Session { client, user, expiry: self.expiry, left: self.left }
     }
 
     /// All that the disk should have of it.

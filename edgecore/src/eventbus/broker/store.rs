@@ -41,6 +41,9 @@ const STEPS: &[&str] = &["
     CREATE TABLE wills (
         number INTEGER PRIMARY KEY, client TEXT NOT NULL, delay INTEGER NOT NULL, left INTEGER, packet BLOB NOT NULL
     );
+", "
+    -- Who may go on with it; NULL: nobody had to log in when it was made.
+    ALTER TABLE sessions ADD COLUMN user TEXT;
 "];
 
 const EMPTY: &str = "
@@ -95,11 +98,13 @@ impl Store {
         let mut sessions: Vec<(Session, Option<Duration>)> = Vec::new();
         let mut places = HashMap::new();
         // Who is away for longest first: it is the first to be forgotten.
-        let rows = sqlx::query("SELECT client, expiry, left FROM sessions ORDER BY left IS NULL, left");
+        let rows = sqlx::query("SELECT * FROM sessions ORDER BY left IS NULL, left");
         for row in rows.fetch_all(&pool).await? {
             let client: String = row.try_get("client")?;
             let left: Option<i64> = row.try_get("left")?;
-            let session = Session::stored(client.as_str().into(), row.try_get("expiry")?, left);
+            let user: Option<String> = row.try_get("user")?;
+            let session =
+                Session::stored(client.as_str().into(), user.map(Into::into), row.try_get("expiry")?, left);
             places.insert(client, sessions.len());
             sessions.push((session, away(left, clock)));
         }
@@ -203,11 +208,12 @@ fn of<'a>(
 
 async fn write(to: &mut SqliteConnection, change: &Change, seq: i64) -> Result<(), sqlx::Error> {
     let query = match change {
-        Change::Session { client, expiry, left } => {
-            sqlx::query("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)")
+        Change::Session { client, user, expiry, left } => {
+            sqlx::query("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)")
                 .bind(&**client)
                 .bind(expiry)
                 .bind(left)
+                .bind(user.as_deref())
         }
         Change::Forgotten { client } => {
             for table in [

@@ -43,6 +43,9 @@ pub struct EventBus {
     pub mqtt_password: String,
     /// Users of the embedded broker, as mosquitto_passwd(1) writes them; empty: everybody may come in. Not in KubeEdge.
     pub mqtt_password_file: PathBuf,
+    /// Which topics clients of the embedded broker may read and write, as mosquitto's `acl_file`; empty: all. Not in
+    /// KubeEdge.
+    pub mqtt_acl_file: PathBuf,
     /// Client id of the subscribing client; empty to make one.
     #[serde(rename = "mqttSubClientID")]
     pub mqtt_sub_client_id: String,
@@ -104,6 +107,7 @@ impl Default for EventBus {
             mqtt_username: String::new(),
             mqtt_password: String::new(),
             mqtt_password_file: PathBuf::new(),
+            mqtt_acl_file: PathBuf::new(),
             mqtt_sub_client_id: String::new(),
             mqtt_pub_client_id: String::new(),
             tls: EventBusTls {

@@ -60,7 +60,7 @@ impl Broker {
         self.listens().await;
     }
 
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let config = json!({
             "database": {"dataSource": self.path(if self.path("disk").exists() { "disk/edgecore.db" } else { "edgecore.db" })},
             "modules": {
@@ -78,7 +78,7 @@ impl Broker {
         self.agent = Some(agent);
     }
 
-    async fn listens(&mut self) {
+    pub(crate) async fn listens(&mut self) {
         let port = self.port;
         eventually("the broker listens", Duration::from_secs(20), || async {
             TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| error.to_string())

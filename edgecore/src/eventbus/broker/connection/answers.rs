@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use mqtt_proto::Pid;
 use mqtt_proto::v5::{
-    Packet, Puback, Pubcomp, PubcompReasonCode, Pubrec, Pubrel, Suback, SubscribeReasonCode, Unsuback,
-    UnsubscribeReasonCode,
+    Packet, Puback, PubackReasonCode, Pubcomp, PubcompReasonCode, Pubrec, PubrecReasonCode, Pubrel, Suback,
+    SubscribeReasonCode, Unsuback, UnsubscribeReasonCode,
 };
 use tokio::sync::watch;
 
@@ -24,6 +24,11 @@ pub(super) enum Reply {
     },
     Received {
         pid: Pid,
+    },
+    /// The client may not write to that topic. Who speaks 3.1.1 takes it for an acknowledgement (MQTT-3.3.5-2).
+    Denied {
+        pid: Pid,
+        exactly_once: bool,
     },
     /// To the PUBREC of a message that we sent.
     Release {
@@ -48,6 +53,12 @@ impl Reply {
         match self {
             Self::Acknowledged { pid } => Puback::new_success(pid).into(),
             Self::Received { pid } => Pubrec::new_success(pid).into(),
+            Self::Denied { pid, exactly_once: false } => {
+                Puback::new(pid, PubackReasonCode::NotAuthorized).into()
+            }
+            Self::Denied { pid, exactly_once: true } => {
+                Pubrec::new(pid, PubrecReasonCode::NotAuthorized).into()
+            }
             Self::Release { pid } => Pubrel::new_success(pid).into(),
             Self::Completed { pid, found: true } => Pubcomp::new_success(pid).into(),
             Self::Completed { pid, found: false } => {

@@ -10,9 +10,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{Connection, End, INTRODUCTION, RECEIVE_MAXIMUM, STALLED, Sink, Stream, TOPIC_ALIASES, speak};
+use crate::eventbus::broker::acl::{Deed, Who};
 use crate::eventbus::broker::frame::{FrameError, Version};
 use crate::eventbus::broker::message::Message;
-use crate::eventbus::broker::router::{Attached, Hello, Will};
+use crate::eventbus::broker::router::{Attached, Hello, Refused, Will};
 
 /// A client that was let in.
 pub(super) struct Introduced {
@@ -38,7 +39,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         };
         let properties = &connect.properties;
         self.frames.client_longest = properties.max_packet_size.map_or(usize::MAX, |most| most as usize);
-        self.check(&connect).await?;
+        let user = self.check(&connect).await?;
         let expiry = properties.session_expiry_interval.unwrap_or(0);
         let window =
             usize::from(properties.receive_max.unwrap_or(u16::MAX)).min(self.router.limits().in_flight);
@@ -50,9 +51,21 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             return Err(self.refuse(ConnectReasonCode::ServerUnavailable, why));
         }
         let will = connect.last_will.map(will);
-        let hello = Hello { id, clean: connect.clean_start, expiry, will };
-        let Ok(mut attached) = self.router.attach(hello) else {
-            return Err(self.refuse(ConnectReasonCode::ServerBusy, "every client's place is taken"));
+        let who = Who { user: user.as_deref(), client: id };
+        if will.as_ref().is_some_and(|will| !self.router.allows(who, Deed::Write, &will.message.topic)) {
+            let why = "the client may not write to the topic of its will";
+            return Err(self.refuse(ConnectReasonCode::NotAuthorized, why));
+        }
+        let hello = Hello { id, user: user.as_deref(), clean: connect.clean_start, expiry, will };
+        let mut attached = match self.router.attach(hello) {
+            Ok(attached) => attached,
+            Err(Refused::Full) => {
+                return Err(self.refuse(ConnectReasonCode::ServerBusy, "every client's place is taken"));
+            }
+            Err(Refused::Foreign) => {
+                let why = "the session of that client id is another user's";
+                return Err(self.refuse(ConnectReasonCode::NotAuthorized, why));
+            }
         };
         if let Some(orphaned) = attached.orphaned.take() {
             speak(&self.router, &self.sink, orphaned).await;
@@ -98,8 +111,8 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         }
     }
 
-    /// Whether they are who they say, and ask for what there is.
-    async fn check(&mut self, connect: &Connect) -> Result<(), End> {
+    /// Whether they are who they say, and ask for what there is. Returns who they are, if users log in here.
+    async fn check(&mut self, connect: &Connect) -> Result<Option<Arc<str>>, End> {
         if connect.properties.auth_method.is_some() {
             let why = "enhanced authentication is not supported";
             return Err(self.refuse(ConnectReasonCode::BadAuthMethod, why));
@@ -109,7 +122,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         {
             return Err(self.refuse(ConnectReasonCode::ClientIdentifierNotValid, "no client id"));
         }
-        let Some(users) = self.users.clone() else { return Ok(()) };
+        let Some(users) = self.users.clone() else { return Ok(None) };
         let Some(name) = &connect.username else {
             return Err(self.refuse(ConnectReasonCode::NotAuthorized, "a user name is needed"));
         };
@@ -119,7 +132,7 @@ impl<T: Stream, S: Sink> Connection<T, S> {
                 self.refuse(ConnectReasonCode::BadUserNameOrPassword, "unknown user or wrong password")
             );
         }
-        Ok(())
+        Ok(Some(Arc::clone(name)))
     }
 
     async fn is_on_disk(&mut self, ticket: u64) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Client;
 use crate::eventbus::broker::filter::Filter;
 use crate::eventbus::broker::message::Message;
-use crate::eventbus::broker::session::{Delivery, Subscription};
+use crate::eventbus::broker::session::{Delivery, Session, Subscription};
 
 #[derive(Debug, Default)]
 pub(super) struct Shares {
@@ -48,6 +48,7 @@ impl Shares {
         &mut self,
         message: &Message,
         clients: &HashMap<Arc<str>, Client>,
+        may_read: &dyn Fn(&Session) -> bool,
     ) -> Vec<(Arc<str>, Delivery)> {
         let matching: Vec<Arc<str>> = self
             .groups
@@ -56,7 +57,7 @@ impl Shares {
             .map(|(text, _)| Arc::clone(text))
             .collect();
         let deliveries = matching.into_iter().filter_map(|text| {
-            let member = self.pick(&text, clients)?;
+            let member = self.pick(&text, clients, may_read)?;
             let session = &clients.get(&member)?.session;
             let how = session.subscriptions.iter().find(|subscription| *subscription.text == *text)?;
             let delivery = Delivery {
@@ -71,14 +72,19 @@ impl Shares {
         deliveries.collect()
     }
 
-    /// The next member in turn, of those who are connected if there are any.
-    pub(super) fn pick(&mut self, text: &str, clients: &HashMap<Arc<str>, Client>) -> Option<Arc<str>> {
+    /// The next member in turn who may have it, of those who are connected if there are any.
+    pub(super) fn pick(
+        &mut self,
+        text: &str,
+        clients: &HashMap<Arc<str>, Client>,
+        may_read: &dyn Fn(&Session) -> bool,
+    ) -> Option<Arc<str>> {
         let group = self.groups.get_mut(text)?;
         let count = group.members.len();
         let in_turn = (0..count).map(|step| (group.next + step) % count);
         let is = |at: &usize, connected: bool| {
             let client = group.members.get(*at).and_then(|member| clients.get(member));
-            client.is_some_and(|client| client.link.is_some() == connected)
+            client.is_some_and(|client| client.link.is_some() == connected && may_read(&client.session))
         };
         let at =
             in_turn.clone().find(|at| is(at, true)).or_else(|| in_turn.clone().find(|at| is(at, false)))?;
