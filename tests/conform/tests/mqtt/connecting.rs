@@ -260,7 +260,7 @@ async fn ids_are_what_the_standard_allows() {
     raw.leave().await;
     let (_, present) = Raw::enter(broker.port, Five, &Hello::lasting(&id)).await;
     assert!(present, "MQTT5-3.1.3-7: {id}");
-    // MQTT-3.1.3-8, -9: in 3.1.1 a lasting session has a name.
+    // MQTT-3.1.3-7, -8, -9: in 3.1.1 a lasting session has a name.
     let nameless = Hello { flags: 0, ..Hello::clean("") };
     let code = refused(broker.port, Three, "MQTT-3.1.3-8, -9", &nameless.bytes(Three)).await;
     assert_eq!(code, Some(2), "MQTT-3.1.3-8, -9");
@@ -285,18 +285,24 @@ async fn an_answer_says_what_it_may_and_nothing_else() {
         (0x1a, "MQTT5-3.1.2-28 response information"),
         (0x15, "MQTT5-4.12.0-6 authentication method"),
         (0x13, "MQTT5-3.2.2-22 another keep-alive"),
-        (0x24, "MQTT5-3.2.2-9, -12 no QoS is missing"),
+        (0x24, "MQTT5-3.2.2-9, -10, -12 no QoS is missing"),
         (0x25, "MQTT5-3.2.2-13 retained messages are there"),
     ] {
         assert!(!ids.contains(&id), "{what}: {ids:?}");
     }
     // MQTT5-3.1.2-29: no reasons and user properties in other packets. MQTT5-3.1.2-26, -27, 3.3.2-11: no aliases, asked for or not.
     raw.send(&subscribe(Five, 3, &[(b"a", 2)])).await;
-    raw.gets(&[0x90, 4, 0, 3, 0, 2], "MQTT5-3.1.2-29 SUBACK").await;
+    raw.gets(&[0x90, 4, 0, 3, 0, 2], "MQTT5-3.1.2-29, 3.9.2-1, -2 SUBACK").await;
     raw.send(&ack(0x62, 99)).await;
-    raw.gets(&[0x70, 3, 0, 99, 0x92], "MQTT5-3.1.2-29, 3.7.2-1 PUBCOMP").await;
+    raw.gets(&[0x70, 3, 0, 99, 0x92], "MQTT5-3.1.2-29, 3.7.2-1, -2, -3 PUBCOMP").await;
+    raw.send(&ack(0x50, 99)).await;
+    raw.gets(&[0x62, 3, 0, 99, 0x92], "MQTT5-3.1.2-29, 3.6.2-1, -2, -3 PUBREL").await;
+    raw.send(&publish(Five, 2, b"b", 98, "x")).await;
+    raw.gets(&ack(0x40, 98), "MQTT5-3.1.2-29, 3.4.2-2, -3 PUBACK").await;
+    raw.send(&publish(Five, 4, b"b", 99, "x")).await;
+    raw.gets(&ack(0x50, 99), "MQTT5-3.1.2-29, 3.5.2-2, -3 PUBREC").await;
     raw.send(&unsubscribe(Five, 4, &[b"b"])).await;
-    raw.gets(&[0xb0, 4, 0, 4, 0, 0x11], "MQTT5-3.1.2-29, 3.11.3-2 UNSUBACK").await;
+    raw.gets(&[0xb0, 4, 0, 4, 0, 0x11], "MQTT5-3.1.2-29, 3.11.2-1, -2, 3.11.3-2 UNSUBACK").await;
     for _ in 0..3 {
         raw.send(&publish(Five, 0, b"a", 0, "x")).await;
         let heard = raw.hears("MQTT5-3.1.2-26, -27, 3.3.2-11").await;

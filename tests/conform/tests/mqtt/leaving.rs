@@ -91,7 +91,7 @@ async fn a_goodbye_of_the_broker_is_its_last_word() {
             );
         }
         writer.says("out", "x").await;
-        assert_eq!(raw.next(what).await, None, "{what}: MQTT5-3.14.4-1, -2");
+        assert_eq!(raw.next(what).await, None, "{what}: MQTT5-3.14.4-1, -2, 4.13.2-1");
     }
     let (mut lasting, _) = Raw::enter(broker.port, Five, &Hello::lasting("lasting")).await;
     lasting.send(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;

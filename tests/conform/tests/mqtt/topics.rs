@@ -46,7 +46,7 @@ async fn filters_match_what_the_standard_says() {
         let longest = format!("l/{}", "x".repeat(65_533));
         for (what, filter, matching, others) in [
             (
-                "MQTT-4.7.1-2, MQTT5-4.7.1-1",
+                "MQTT-3.8.3-2, 4.7.1-2, MQTT5-4.7.1-1",
                 "m/#",
                 &["m", "m/", "m/a", "m/a/b"][..],
                 &["mm", "/m", "M/a"][..],
