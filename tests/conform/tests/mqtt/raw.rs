@@ -348,7 +348,7 @@ impl Raw {
 
     pub(crate) async fn leave(mut self) {
         self.send(&[0xe0, 0]).await;
-        assert_eq!(self.next("goodbye").await, None);
+        assert_eq!(self.next("goodbye").await, None, "{:?}: nothing follows a goodbye", self.v);
     }
 
     /// Goes without a word, and gives the broker the time to see it.
