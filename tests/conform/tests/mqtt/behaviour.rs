@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::broker::Broker;
 use crate::raw::{BOTH, Five, Heard, Hello, Raw, Version, ack, packet, publish, publish_with};
 
@@ -238,5 +240,39 @@ async fn order_is_kept_on_every_way() {
         }
         reader.leave().await;
         forget(broker.port, v).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_say_is_answered_and_not_passed_on() {
+    // Who has not logged in speaks and hears of `yes` alone.
+    let broker = Broker::with(|at, port, _| {
+        std::fs::write(at.join("acl"), "topic readwrite yes/#\n").unwrap();
+        json!({"mqttServerInternal": format!("tcp://127.0.0.1:{port}"), "mqttAclFile": at.join("acl")})
+    })
+    .await;
+    for v in BOTH {
+        let mut reader = Raw::connect(broker.port, v, "reader").await;
+        assert_eq!(reader.subscribe("yes/#", 1).await, 1);
+        let failed = if v == Five { 0x87 } else { 0x80 };
+        let what = "MQTT-3.8.4-5, 3.9.3-2, MQTT5-3.8.4-7, 3.9.3-2";
+        assert_eq!(reader.subscribe("no", 1).await, failed, "{v:?}, {what}");
+        let mut writer = Raw::connect(broker.port, v, "writer").await;
+        let answer = |first| if v == Five { packet(first, &[0, 5, 0x87]) } else { ack(first, 5) };
+        for (flags, first) in [(2, 0x40), (4, 0x50), (4, 0x50)] {
+            writer.send(&publish(v, flags, b"no", 5, "x")).await;
+            writer.gets(&answer(first), "MQTT-3.3.5-2, MQTT5-3.4.2-1, 3.5.2-1").await;
+        }
+        if v != Five {
+            writer.send(&ack(0x62, 5)).await;
+            writer.gets(&ack(0x70, 5), "MQTT-3.3.5-2").await;
+        }
+        let what = "MQTT5-4.3.3-9 after a refusal the identifier is another message's";
+        for flags in [4, 12] {
+            writer.send(&publish(v, flags, b"yes/1", 5, "another")).await;
+            writer.gets(&ack(0x50, 5), what).await;
+        }
+        assert_eq!(reader.hears(what).await.payload, "another", "{v:?}, {what}");
+        reader.is_silent(what).await;
     }
 }
