@@ -100,13 +100,17 @@ async fn run(config: CloudCore) -> Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    let memory_tasks = TaskSet::new("memory");
+    pages::keep_giving_back(&memory_tasks);
 
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
     }
     // Sessions end before the API that they report to.
-    for report in [app.shutdown(GRACE).await, plane_tasks.shutdown(GRACE).await] {
+    for report in
+        [memory_tasks.shutdown(GRACE).await, app.shutdown(GRACE).await, plane_tasks.shutdown(GRACE).await]
+    {
         if !report.is_clean() {
             warn!(aborted = ?report.aborted, stuck = ?report.stuck, "not everything ended in time");
         }

@@ -156,6 +156,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     let job_tasks = TaskSet::new("taskmanager");
     let rule_tasks = TaskSet::new("rules");
     let program_tasks = TaskSet::new("servicebus");
+    let memory_tasks = TaskSet::new("memory");
 
     let (hub, link) = edgehub::channel();
     let store = metamanager::open(settings.store, hub.clone(), &store_tasks).await?;
@@ -230,10 +231,12 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     if settings.local_api.port() != 0 {
         local.serve(settings.local_api, &hub_tasks);
     }
+    pages::keep_giving_back(&memory_tasks);
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");
     for tasks in [
+        memory_tasks,
         mapper_tasks,
         mqtt_tasks,
         program_tasks,

@@ -50,7 +50,7 @@ pub(super) fn text_of<'a>(document: &'a [u8], key: &str) -> Option<&'a str> {
     Some(rest.split_once('"')?.0)
 }
 
-/// The revision of an object.
+/// The revision of an object or of a list.
 pub(super) fn revision(document: &[u8]) -> Result<String> {
     Ok(text_of(document, "resourceVersion").context("the object has a revision")?.to_owned())
 }

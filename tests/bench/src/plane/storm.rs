@@ -84,7 +84,8 @@ pub(super) async fn run(stack: &Stack) -> Result<Vec<Measure>> {
     // Who did not read for so long is told so, and goes on from a list.
     ensure!(is_cut(slow).await?, "a watch that nobody read for {LASTS:?} had all its events kept");
     let again = revision(&fetch(&client, "GET", &format!("{PLACE}?{CHANGING}"), JSON, None).await?)?;
-    ensure!(again > start, "the list is no newer than the watch that was cut");
+    let number = |revision: &str| revision.parse::<u64>().context("a revision is a number here");
+    ensure!(number(&again)? > number(&start)?, "the list is no newer than the watch that was cut");
 
     let cut = cut.load(Ordering::Relaxed);
     let method = format!(
