@@ -4,17 +4,20 @@
 //! socket and a clock. May call: desired (to pull), [`Upstream`] (to have requests dealt with). Called by: cloudhub's
 //! websocket server. Everything that a session starts is polled by the session's own task and dies with it.
 
+mod io;
 mod lanes;
 mod push;
 mod reply;
 mod shell;
+mod slot;
 mod state;
 
 use std::time::Duration;
 
+pub use io::{Farewell, Input, Moment, Output};
 pub use reply::Reply;
 pub use shell::{Context, Ended, Link, serve};
-pub use state::{Farewell, Input, Moment, Output, Session};
+pub use state::Session;
 
 use proto::message::Message;
 use proto::pki::NodeName;

@@ -7,114 +7,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use proto::message::{Message, MessageId, Operation};
+use proto::message::{MessageId, Operation};
 use proto::resource::{ObjectKey, ResourceKind};
-use proto::session::{Dialect, Inventory, Item, Outcome};
+use proto::session::{Dialect, Item, Outcome};
 
+use super::io::{Farewell, Input, Moment, Output};
 use super::lanes::Lanes;
 use super::push::{self, Target};
+use super::slot::{Slot, Stage, Version};
 use super::{Reply, Settings};
 use crate::desired::{Change, Object, Plane};
 
-/// Time since the session began.
-pub type Moment = Duration;
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The node's desired set changed.
-    Changed(Change),
-    /// The edge sent something.
-    Received(Item),
-    /// A controller tells the node something, for which it wants no confirmation.
-    Tell(Message),
-    /// Bytes of any kind arrived: the peer lives.
-    Heard,
-    /// A controller has dealt with a request.
-    Answered {
-        /// The request.
-        to: MessageId,
-        /// What becomes of it.
-        reply: Reply,
-    },
-    /// So many items that were put out have been written to the socket.
-    Written(usize),
-    /// Time has passed; see [`Session::wake_at`].
-    Tick,
-}
-
-/// What is to be done about it.
-#[derive(Debug)]
-pub enum Output {
-    /// Write this to the peer.
-    Send(Item),
-    /// Let a controller deal with this request, and come back with [`Input::Answered`].
-    Ask(Message),
-    /// Send a websocket ping.
-    Ping,
-    /// The edge is sent an object with this uid: from now on it may hold it.
-    Offered(ObjectKey, String),
-    /// The edge has stored the object (its uid), or has forgotten it (`None`).
-    Stored(ObjectKey, Option<String>),
-    /// The edge will never take this version.
-    Refused(ObjectKey, String),
-    /// An object was sent again because it was not confirmed.
-    Resent(ObjectKey),
-    /// End the session.
-    Close(Farewell),
-}
-
-/// Why a session ends by itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Farewell {
-    /// Nothing, not even an answer to a ping, came in this time.
-    #[error("nothing was heard from the node for {} s", .0.as_secs())]
-    Silent(Duration),
-    /// The inventory has more entries than any node can have.
-    #[error("the node's inventory has more than {0} objects")]
-    InventoryTooLong(usize),
-}
-
-/// A version of an object as the edge may hold it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Version {
-    Present { uid: String, digest: u64 },
-    Absent,
-}
-
-/// One object between what is desired and what is confirmed.
-#[derive(Debug)]
-struct Slot {
-    target: Target,
-    /// What the edge said it has.
-    confirmed: Option<Version>,
-    /// What the edge said it will never take.
-    refused: Option<Version>,
-    /// The last thing sent that is neither confirmed nor replaced.
-    sent: Option<(MessageId, Version)>,
-    /// The uid that the edge may hold under this key.
-    edge_uid: Option<String>,
-    /// It was there before the session had all objects of its plane.
-    initial: bool,
-    /// What is under way does not count: it is to be sent once more after it.
-    again: bool,
-    attempts: u32,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Nothing to do until something changes.
-    Idle,
-    /// Waits for room in the window; the number is its place in the queue.
-    Queued(u64),
-    /// In the window until confirmed, or until this moment.
-    Flying(Moment),
-    /// Out of the window until this moment, then queued again.
-    Resting(Moment),
-}
+mod inventory;
 
 /// One node's session.
 #[derive(Debug)]
@@ -448,50 +353,6 @@ impl Session {
         self.schedule(&key);
     }
 
-    fn inventoried(&mut self, inventory: Inventory, out: &mut Vec<Output>) {
-        for held in inventory.held {
-            // An inventory that comes late says nothing new about what was sent meanwhile.
-            if self.slots.get(&held.key).is_some_and(|slot| slot.sent.is_some() || slot.confirmed.is_some()) {
-                continue;
-            }
-            self.inventory.insert(held.key, (held.uid, held.resource_version));
-        }
-        if self.inventory.len() > self.settings.inventory_max {
-            out.push(Output::Close(Farewell::InventoryTooLong(self.settings.inventory_max)));
-            return;
-        }
-        if inventory.last {
-            self.complete_inventory();
-        }
-    }
-
-    fn complete_inventory(&mut self) {
-        self.inventory_complete = true;
-        for plane in self.synced.clone() {
-            self.compare(plane);
-        }
-    }
-
-    /// Holds what the edge has against what it should have, once both are known.
-    fn compare(&mut self, plane: Plane) {
-        if !self.inventory_complete {
-            return;
-        }
-        let held: Vec<_> = self.inventory.extract_if(|key, _| Plane::of(&key.kind) == Some(plane)).collect();
-        for (key, (uid, resource_version)) in held {
-            let gone = Target::Gone { uid: uid.clone(), last: None };
-            let slot = self.slots.entry(key.clone()).or_insert_with(|| Slot::new(gone));
-            slot.edge_uid = Some(uid.clone());
-            if let Target::Present(object) = &slot.target
-                && object.uid == uid
-                && object.resource_version == resource_version
-            {
-                slot.confirmed = Some(slot.target.version());
-            }
-            self.schedule(&key);
-        }
-    }
-
     fn answered(&mut self, to: &MessageId, reply: Reply, out: &mut Vec<Output>) {
         let (answered, next) = self.lanes.done(to);
         if let Some(request) = answered {
@@ -538,31 +399,6 @@ impl Session {
         } else if now.saturating_sub(self.heard.max(self.pinged)) >= self.settings.ping_every {
             self.pinged = now;
             out.push(Output::Ping);
-        }
-    }
-}
-
-impl Slot {
-    fn new(target: Target) -> Self {
-        Self {
-            target,
-            confirmed: None,
-            refused: None,
-            sent: None,
-            edge_uid: None,
-            initial: false,
-            again: false,
-            attempts: 0,
-            stage: Stage::Idle,
-        }
-    }
-}
-
-impl Target {
-    fn version(&self) -> Version {
-        match self {
-            Self::Present(object) => Version::Present { uid: object.uid.clone(), digest: object.digest },
-            Self::Gone { .. } => Version::Absent,
         }
     }
 }
