@@ -18,7 +18,7 @@ use tasks::TaskSet;
 use tracing::debug;
 
 /// How often pages are given back. What is in use comes back with a few dozen minor faults, well below a millisecond.
-const PERIOD: Duration = Duration::from_secs(30);
+const PERIOD: Duration = Duration::from_secs(60);
 
 /// Why pages cannot be given back.
 #[derive(Debug, thiserror::Error)]

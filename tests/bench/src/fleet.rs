@@ -151,8 +151,8 @@ async fn many_twins() -> Result<Measure> {
     })
     .await?;
     drop(sensor);
-    sleep(Duration::from_secs(40)).await;
+    sleep(Duration::from_secs(70)).await;
     let method =
-        format!("VmRSS of edgecore, {OF_THEM} devices of {PROPERTIES} properties, reported, 40 s after");
+        format!("VmRSS of edgecore, {OF_THEM} devices of {PROPERTIES} properties, reported, 70 s after");
     Ok(Measure::bytes("fleet.rss-twins", stack.edge_mut()?.resident_bytes()?, method))
 }

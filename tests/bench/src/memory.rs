@@ -16,8 +16,8 @@ pub(crate) async fn run() -> Result<Vec<Measure>> {
     let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
     pods.create(&PostParams::default(), &pod::sleeper("bench", "edge1")?).await?;
     pod::ready(&stack.client(), "bench", Duration::from_secs(60)).await?;
-    sleep(Duration::from_secs(40)).await;
-    let method = "VmRSS, one pod and one device, 40 s after the pod is Ready";
+    sleep(Duration::from_secs(70)).await;
+    let method = "VmRSS, one pod and one device, 70 s after the pod is Ready";
     Ok(vec![
         Measure::bytes("edgecore.rss", stack.edge_mut()?.resident_bytes()?, method),
         Measure::bytes(
