@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use edgecore::edgehub::{self, Outbox};
 use edgecore::metamanager::{self, Handle, Settings};
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Event, PodStatus};
 use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::{ObjectKey, ResourceKind};
 use proto::session::Outcome;
@@ -41,6 +41,14 @@ fn push(version: u64) -> Message {
     Message::new(route, Content::json(&object).unwrap())
 }
 
+/// One that is written down together with the status of that version.
+fn event(version: u64) -> Event {
+    let event = json!({
+        "metadata": {"namespace": "default", "name": "web.1"}, "involvedObject": {}, "message": version.to_string(),
+    });
+    serde_json::from_value(event).unwrap()
+}
+
 /// The child: says each version once the store has it, and never stops by itself.
 #[tokio::test]
 async fn child_that_is_killed() {
@@ -52,7 +60,7 @@ async fn child_that_is_killed() {
         assert_eq!(outcomes, [Outcome::Done]);
         println!("held {version}");
         let status = PodStatus { message: Some(version.to_string()), ..PodStatus::default() };
-        handle.report_pod_status("default", "web", "u1", status).await.unwrap();
+        handle.report_pod_status_telling("default", "web", "u1", status, &event(version)).await.unwrap();
         println!("told {version}");
     }
 }
@@ -119,7 +127,11 @@ async fn check(directory: &Path, held: u64, told: u64) {
             handle.pod_status("default", "web", "u1").await.unwrap().expect("a reported status is missing");
         let found: u64 = status.message.unwrap().parse().unwrap();
         assert!(found >= told, "the status is of {found}, {told} was reported");
-        assert_eq!(handle.ahead(10, &HashSet::new()).await.unwrap().len(), 1);
+        let rows = handle.ahead(10, &HashSet::new()).await.unwrap();
+        assert_eq!(rows.len(), 2);
+        let event = rows.iter().find(|row| row.row.0.starts_with("event/")).expect("the event is missing");
+        let event: Event = event.message.content.parse().unwrap();
+        assert_eq!(event.message, Some(found.to_string()), "the event is of another version than the status");
     }
     assert!(tasks.shutdown(Duration::from_secs(5)).await.is_clean());
 }

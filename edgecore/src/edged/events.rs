@@ -66,9 +66,9 @@ impl Recorder {
         self.record(object, severity, reason, message).await;
     }
 
-    /// Says something about a pod that is said of it once in its life. Saying it again, as an agent does that was killed and
-    /// does not know whether it has, changes nothing.
-    pub async fn pod_once(&self, pod: &Pod, severity: Severity, reason: &str, message: &str) {
+    /// What is said of a pod once in its life, for who writes it down together with what it tells of; none when no events are wanted. Said
+    /// again, as by an agent that was killed, it is the same event.
+    pub fn pod_once(&self, pod: &Pod, severity: Severity, reason: &str, message: &str) -> Option<Event> {
         let object = of_pod(pod, None);
         let digest = Sha256::digest(format!("{}/{reason}", object.uid.as_deref().unwrap_or_default()));
         let name = format!("{}.{}", object.name.as_deref().unwrap_or("unknown"), hex::encode(&digest[..8]));
@@ -77,7 +77,7 @@ impl Recorder {
         let mut event = self.fresh(object, severity, reason, cut(message), time, now);
         event.metadata.name = Some(name);
         say(severity, reason, event.involved_object.name.as_deref(), message);
-        self.store(event).await;
+        self.enabled.then_some(event)
     }
 
     /// Says something about the node.

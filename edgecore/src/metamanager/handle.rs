@@ -124,6 +124,19 @@ impl Handle {
         self.report(reports::pod(namespace, name, uid, &status)?).await
     }
 
+    /// As [`Handle::report_pod_status`], with the event that tells of it: after a crash both are on disk or neither is.
+    pub async fn report_pod_status_telling(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        status: PodStatus,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let rows = vec![reports::pod(namespace, name, uid, &status)?, reports::event(event)?];
+        self.write(Write::Report(rows)).await.map(drop)
+    }
+
     /// All containers of the pod are gone for good: the cloud may remove the object, after it has seen the last
     /// reported status. On disk when this returns.
     pub async fn report_pod_gone(&self, namespace: &str, name: &str, uid: &str) -> Result<(), StoreError> {
@@ -181,7 +194,7 @@ impl Handle {
     }
 
     async fn report(&self, row: Row) -> Result<(), StoreError> {
-        self.write(Write::Report(row)).await.map(drop)
+        self.write(Write::Report(vec![row])).await.map(drop)
     }
 
     /// Hands a write to the writer and waits until it is on disk.

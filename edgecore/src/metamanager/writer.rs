@@ -34,8 +34,8 @@ const PRUNE_EVERY: u32 = 32;
 pub(super) enum Write {
     /// Pushes, and answers to keep; each gets an outcome.
     Accept(Vec<Message>),
-    /// A row to report. Coalesces with the version before it.
-    Report(Row),
+    /// Rows to report, all or none. Each coalesces with the version before it.
+    Report(Vec<Row>),
     /// A row that the cloud will never take.
     Reject { row: crate::edgehub::RowKey, version: u64 },
     /// A service account token.
@@ -183,7 +183,11 @@ impl Writer {
                 }
                 return Ok(outcomes);
             }
-            Write::Report(row) => self.report(db, row, changed).await?,
+            Write::Report(rows) => {
+                for row in rows {
+                    self.report(db, row, changed).await?;
+                }
+            }
             Write::Reject { row, version } => sql::reject(db, row, *version).await?,
             Write::Token(token) => sql::put_token(db, token).await?,
         }

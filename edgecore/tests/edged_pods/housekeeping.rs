@@ -9,7 +9,7 @@ use proto::config::{KubeletConfig, Span};
 use serde_json::json;
 
 use super::engine::{Kind, on_every_runtime};
-use super::node::{Node, SLEEP, container, is_ready, pod, shell, unhurried};
+use super::node::{Node, SLEEP, container, is_ready, pod, shell, unhurried, waits_for};
 
 on_every_runtime!(
     images_that_nobody_uses_go_when_the_disk_fills_up_and_the_others_stay,
@@ -17,6 +17,7 @@ on_every_runtime!(
     a_node_that_is_short_for_a_while_lets_a_pod_go_with_time_to_stop,
     an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it,
     a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_that_it_broke,
+    a_pod_without_a_container_has_to_go_and_its_event_is_there_with_its_status,
     a_volume_in_memory_is_as_large_as_it_may_be_and_not_larger,
 );
 
@@ -317,6 +318,31 @@ async fn a_pod_that_keeps_more_on_disk_than_it_may_is_evicted_with_the_limit_tha
     for pod in cases.iter().map(|case| &case.0).chain([&modest]) {
         node.delete_pod(pod, 1).await;
     }
+    node.leaves_nothing().await;
+}
+
+async fn a_pod_without_a_container_has_to_go_and_its_event_is_there_with_its_status(runtime: Kind) {
+    let mut node = node(runtime, Housekeeping { look_every: SOON, ..unhurried() }).await;
+    let mut c = shell("c", SLEEP);
+    c["image"] = "skerry.test/nowhere:1".into();
+    c["imagePullPolicy"] = "Never".into();
+    let volumes = json!([{ "name": "v", "emptyDir": { "sizeLimit": "1Mi" } }]);
+    let goes = pod("goes", json!({ "containers": [c], "volumes": volumes }));
+    node.run_pod(&goes).await;
+    node.until("goes", "it waits for its image", |status| waits_for(status) == "ErrImageNeverPull").await;
+    let file = node.settings.root.join("pods/uid-goes/volumes/kubernetes.io~empty-dir/v/f");
+    std::fs::write(&file, vec![0; 3_000_000]).expect("a file in the volume");
+    let gone = node.until("goes", "it has gone", |s| s.phase.as_deref() == Some("Failed")).await;
+    // An agent that dies now has told all.
+    node.stop_edged().await;
+    let evicted = |events: Vec<(String, String, i64)>| -> Vec<_> {
+        events.into_iter().filter(|event| event.0 == "Evicted").map(|event| (event.1, event.2)).collect()
+    };
+    let words = "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ";
+    assert_eq!((gone.reason.as_deref(), gone.message.as_deref()), (Some("Evicted"), Some(words)));
+    node.start_edged().await;
+    assert_eq!(evicted(node.events().await), [(words.to_owned(), 1)]);
+    node.delete_pod(&goes, 1).await;
     node.leaves_nothing().await;
 }
 

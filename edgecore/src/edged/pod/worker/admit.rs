@@ -8,31 +8,23 @@ use crate::edged::events::Severity;
 use crate::edged::housekeeping::{Eviction, is_critical};
 
 impl Worker {
-    /// Goes when told to.
-    pub(super) async fn heed_eviction(&mut self) {
+    /// Goes when told to. That it has to is told with the first status that says so: by an agent before this one, if that was written down.
+    pub(super) fn heed_eviction(&mut self) {
         if self.memory.evicted.is_some() || self.goal() != Goal::Run {
             return;
         }
         let grace = self.ctx.settings.housekeeping.soft_grace;
-        let before = status::sent_away(self.prior.as_ref()).map(|message| Eviction::resumed(message, grace));
-        // One that has ended under an agent before this one was told of by it.
-        self.eviction_told = before.is_some() && self.has_failed();
-        self.memory.evicted = before.or_else(|| self.ctx.evictions.of(&self.identity().2));
-    }
-
-    /// Told when it is on disk; an agent that was killed before it had told it tells it again, and it is the same event.
-    pub(super) async fn tell_eviction(&mut self) {
-        let Some(eviction) = self.memory.evicted.as_ref().filter(|_| !self.eviction_told) else { return };
-        self.ctx.events.pod_once(&self.pod, Severity::Warning, "Evicted", &eviction.message).await;
-        self.eviction_told = true;
-    }
-
-    fn has_failed(&self) -> bool {
-        self.prior.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
+        if let Some(message) = status::sent_away(self.prior.as_ref()) {
+            self.memory.evicted = Some(Eviction::resumed(message, grace));
+        } else if let Some(eviction) = self.ctx.evictions.of(&self.identity().2) {
+            let events = &self.ctx.events;
+            self.untold = events.pod_once(&self.pod, Severity::Warning, "Evicted", &eviction.message);
+            self.memory.evicted = Some(eviction);
+        }
     }
 
     /// Once, before the pod begins: may it? Who has begun goes on.
-    pub(super) async fn ask_for_admission(&mut self) {
+    pub(super) fn ask_for_admission(&mut self) {
         if self.admitted || self.goal() != Goal::Run || plan::has_ended(self.view(self.ctx.clock.now())) {
             return;
         }
@@ -45,7 +37,7 @@ impl Worker {
         let admitted = self.unpressed().and_then(|()| self.ctx.admission.admit(&self.pod, self.ctx.capacity));
         if let Err(refused) = admitted {
             let words = refused.to_string();
-            self.ctx.events.pod(&self.pod, None, Severity::Warning, &refused.reason, &words).await;
+            self.untold = self.ctx.events.pod_once(&self.pod, Severity::Warning, &refused.reason, &words);
             self.memory.refused = Some(refused);
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Event, Pod, PodStatus};
 use proto::resource::ResourceKind;
 use tasks::Backoff;
 use tokio::sync::{Notify, watch};
@@ -69,8 +69,8 @@ pub struct Worker {
     prior: Option<PodStatus>,
     /// Whether it was asked if the pod may begin.
     admitted: bool,
-    /// That it has to go was told.
-    eviction_told: bool,
+    /// What is to be told together with the next status.
+    untold: Option<Event>,
     /// The version of the pod's object that was last contradicted.
     objected: Option<String>,
     objects: Arc<Objects>,
@@ -108,7 +108,7 @@ impl Worker {
             memory: Memory::default(),
             prior: None,
             admitted: false,
-            eviction_told: false,
+            untold: None,
             objected: None,
             objects: Arc::default(),
             stale: true,
@@ -241,8 +241,8 @@ impl Worker {
     /// something was done and the next look is due.
     async fn round(&mut self) -> Result<Option<Duration>, RoundError> {
         self.observe().await?;
-        self.heed_eviction().await;
-        self.ask_for_admission().await;
+        self.heed_eviction();
+        self.ask_for_admission();
         let now = self.ctx.clock.now();
         let runs = self.goal() == Goal::Run && !plan::has_ended(self.view(now));
         self.healths = self.prober.look(probes::Round {
@@ -262,7 +262,6 @@ impl Worker {
         if plan.actions.is_empty() || self.prior.is_none() || to_go {
             self.report(now).await?;
         }
-        self.tell_eviction().await;
         if plan.actions.is_empty() {
             if !self.present && self.memory.finished {
                 return Ok(None);

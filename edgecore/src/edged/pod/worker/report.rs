@@ -20,12 +20,19 @@ impl Worker {
         }
         let version = &self.pod.metadata.resource_version;
         let denied = status::is_denied(&self.pod) && self.objected != *version;
-        if !denied && !status::differs(self.prior.as_ref(), &next) {
+        if !denied && self.untold.is_none() && !status::differs(self.prior.as_ref(), &next) {
             return Ok(());
         }
         self.objected.clone_from(version);
         let (namespace, name, uid) = self.identity();
-        self.ctx.store.report_pod_status(&namespace, &name, &uid, next.clone()).await?;
+        let (store, status) = (&self.ctx.store, next.clone());
+        match &self.untold {
+            None => store.report_pod_status(&namespace, &name, &uid, status).await?,
+            Some(event) => {
+                store.report_pod_status_telling(&namespace, &name, &uid, status, event).await?;
+            }
+        }
+        self.untold = None;
         tracing::debug!(phase = next.phase, "status reported");
         if self.prior.is_none() {
             self.memory.began = Some(now);
