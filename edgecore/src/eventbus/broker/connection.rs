@@ -1,7 +1,9 @@
 //! One client's connection: reads packets, hands them on, acknowledges what may be acknowledged, writes what waits.
 
 mod answers;
+mod end;
 mod handshake;
+mod publish;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,25 +11,25 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mqtt_proto::v5::{
-    Disconnect, DisconnectReasonCode, Packet, Publish, Pubrel, PubrelReasonCode, Subscribe,
-    SubscribeReasonCode, Unsubscribe,
+    Disconnect, DisconnectReasonCode, Packet, Pubrel, PubrelReasonCode, Subscribe, SubscribeReasonCode,
+    Unsubscribe,
 };
-use mqtt_proto::{Pid, QoS, QosPid, TopicName};
+use mqtt_proto::{Pid, TopicName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::filter::Filter;
 use super::frame::{FrameError, Frames, Version};
 use super::journal::Ticket;
 use super::login::Users;
-use super::message::Message;
 use super::router::{Attached, Due, Router};
-use super::session::{Ending, Reception, Subscription};
+use super::session::{Ending, Subscription};
 use super::{Outcome, Sink};
 use answers::{Answer, Answers, Reply};
+pub(super) use end::End;
 use handshake::Introduced;
 
 /// How long a new connection may take to say who it is.
@@ -50,68 +52,6 @@ const KEPT: usize = 16 * 1024;
 /// What a client is connected by.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum End {
-    #[error("the client said goodbye")]
-    Goodbye,
-    #[error("the client said goodbye and wants its will spoken")]
-    GoodbyeWithWill,
-    #[error("the client closed the connection")]
-    Closed,
-    #[error("another connection took the session over")]
-    TakenOver,
-    #[error("the broker is shutting down")]
-    Shutdown,
-    #[error("nothing came for one and a half times the keep-alive")]
-    Silent,
-    #[error("the client did not introduce itself in time")]
-    NoIntroduction,
-    #[error("the client does not read")]
-    Stalled,
-    #[error("a message was not stored: it must be sent again")]
-    NotStored,
-    #[error("more publishes are unsettled than the client was told it may have")]
-    TooMany,
-    #[error("refused: {0}")]
-    Refused(&'static str),
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error("network: {0}")]
-    Io(#[from] std::io::Error),
-}
-
-impl End {
-    /// What a client of MQTT 5 is told before the door closes; `None`: nothing.
-    fn reason(&self) -> Option<DisconnectReasonCode> {
-        Some(match self {
-            Self::Goodbye | Self::GoodbyeWithWill | Self::Closed | Self::NoIntroduction => return None,
-            Self::Stalled | Self::Refused(_) | Self::Io(_) => return None,
-            Self::TakenOver => DisconnectReasonCode::SessionTakenOver,
-            Self::Shutdown => DisconnectReasonCode::ServerShuttingDown,
-            Self::Silent => DisconnectReasonCode::KeepAliveTimeout,
-            Self::NotStored => DisconnectReasonCode::ImplementationSpecificError,
-            Self::TooMany => DisconnectReasonCode::ReceiveMaximumExceeded,
-            Self::Frame(error) => error.reason(),
-        })
-    }
-
-    /// What the client did wrong, in one word; `None`: nothing.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Goodbye | Self::GoodbyeWithWill | Self::Closed | Self::TakenOver => return None,
-            Self::Shutdown | Self::NotStored | Self::Io(_) => return None,
-            Self::Silent => "silent",
-            Self::NoIntroduction => "no_introduction",
-            Self::Stalled => "stalled",
-            Self::TooMany => "too_many",
-            Self::Refused(_) => "refused",
-            Self::Frame(FrameError::TooLong(_)) => "oversized",
-            Self::Frame(_) => "malformed",
-        })
-    }
-}
 
 pub(super) struct Connection<T, S> {
     stream: T,
@@ -291,84 +231,6 @@ impl<T: Stream, S: Sink> Connection<T, S> {
             }
             _ => End::GoodbyeWithWill,
         }
-    }
-
-    async fn publish(&mut self, attached: &Attached, mut publish: Publish) -> Result<(), End> {
-        self.resolve_alias(&mut publish)?;
-        let qos_pid = publish.qos_pid;
-        if self.frames.version() == Some(Version::V5) && qos_pid != QosPid::Level0 {
-            let unreleased = self.session(attached, |session, _, _| session.unreleased())?;
-            if self.answers.publishes() + unreleased >= usize::from(RECEIVE_MAXIMUM) {
-                return Err(End::TooMany);
-            }
-        }
-        let pid = match qos_pid {
-            QosPid::Level0 => {
-                // Nobody waits for it, and there is no disk for it: it is lost, as its quality allows.
-                if self.may_write(attached, &publish.topic_name)? && self.router.has_room().await {
-                    let message = Message::received(publish);
-                    self.router.route(Some(&attached.id), &message);
-                    self.sink.take(&message.topic, message.payload).await;
-                }
-                return Ok(());
-            }
-            QosPid::Level1(pid) | QosPid::Level2(pid) => pid,
-        };
-        let exactly_once = qos_pid.qos() == QoS::Level2;
-        let mut told = None;
-        if exactly_once {
-            match self.session(attached, |session, _, journal| session.receive(pid, journal))? {
-                Reception::First(sender) => told = Some(sender),
-                Reception::Repeated(outcome) => {
-                    self.answers.push(Answer::repeated(pid, outcome));
-                    return Ok(());
-                }
-                Reception::Kept(ticket) => {
-                    self.answers.push(Answer::settled(Reply::Received { pid }, ticket));
-                    return Ok(());
-                }
-            }
-        }
-        if !self.may_write(attached, &publish.topic_name)? {
-            if exactly_once {
-                self.session(attached, |session, _, journal| session.complete(pid, journal))?;
-            }
-            self.answers.push(Answer::settled(Reply::Denied { pid, exactly_once }, 0));
-            return Ok(());
-        }
-        let reply = if exactly_once { Reply::Received { pid } } else { Reply::Acknowledged { pid } };
-        if !self.router.has_room().await {
-            return Err(End::NotStored);
-        }
-        // Subscribers see the message before they see what we answer to it.
-        let message = Message::received(publish);
-        let ticket = self.router.route(Some(&attached.id), &message);
-        let outcome = self.sink.take(&message.topic, message.payload).await;
-        self.answers.push(Answer::new(reply, outcome, told, ticket));
-        Ok(())
-    }
-
-    fn may_write(&mut self, attached: &Attached, topic: &str) -> Result<bool, End> {
-        let may = self.router.may_write(attached, topic).ok_or(End::TakenOver)?;
-        if !may && !std::mem::replace(&mut self.denied, true) {
-            let client = &attached.id;
-            info!(%client, topic, "no rule of modules.eventBus.mqttAclFile lets this MQTT client write there: ignored");
-        }
-        Ok(may)
-    }
-
-    /// Gives the topic to a publish that names it by its alias, and remembers a new one (MQTT 5 §3.3.2.3.4).
-    fn resolve_alias(&mut self, publish: &mut Publish) -> Result<(), End> {
-        let Some(alias) = publish.properties.topic_alias else { return Ok(()) };
-        if alias == 0 || alias > TOPIC_ALIASES {
-            return Err(FrameError::TopicAlias.into());
-        }
-        if publish.topic_name.is_empty() {
-            publish.topic_name = self.aliases.get(&alias).cloned().ok_or(FrameError::TopicAlias)?;
-        } else {
-            self.aliases.insert(alias, publish.topic_name.clone());
-        }
-        Ok(())
     }
 
     fn settled(&mut self, attached: &Attached, pid: Pid, ending: Ending) -> Result<(), End> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Client;
+use super::client::Client;
 use crate::eventbus::broker::filter::Filter;
 use crate::eventbus::broker::message::Message;
 use crate::eventbus::broker::session::{Delivery, Session, Subscription};

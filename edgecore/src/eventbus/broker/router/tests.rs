@@ -1,4 +1,10 @@
-use super::*;
+use bytes::Bytes;
+use mqtt_proto::QoS;
+
+use super::Router;
+use crate::eventbus::broker::Limits;
+use crate::eventbus::broker::journal::Change;
+use crate::eventbus::broker::store::Restored;
 
 /// A router whose changes nobody writes.
 fn stuck() -> Router {
