@@ -11,7 +11,7 @@ mod error;
 mod shared;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,9 +21,12 @@ use tokio::sync::mpsc;
 
 pub use error::RuntimeError;
 pub use types::{
-    Container, ContainerId, ContainerState, Exit, Health, Image, Networks, PodUid, Sandbox, SandboxId,
+    Container, ContainerId, ContainerState, Exit, Health, Image, Networks, PodUid, Sandbox, SandboxId, Tasks,
     Version,
 };
+
+/// The namespace in which containerd keeps what it makes for CRI.
+pub const CRI_NAMESPACE: &str = "k8s.io";
 
 /// Labels and annotations by which containers are found again, the kubelet's own names.
 pub mod labels {
@@ -139,6 +142,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// How networks of sandboxes are made and which there are, of a runtime that may lose one. Many calls: not often.
     async fn networks(&self) -> Result<Option<Networks>, RuntimeError> {
+        Ok(None)
+    }
+
+    /// Which of these containers there are, and what processes, of a runtime whose helpers may outlive its knowledge of them. Many
+    /// calls: not often.
+    async fn tasks(&self, _containers: &BTreeSet<String>) -> Result<Option<Tasks>, RuntimeError> {
         Ok(None)
     }
 

@@ -70,6 +70,15 @@ pub struct Networks {
     pub configurations: Vec<serde_json::Value>,
 }
 
+/// What a runtime knows of what its helpers hold.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    /// Those of the containers asked for that there are, sandboxes included.
+    pub containers: BTreeSet<String>,
+    /// The first process of everything that runs, whoever asked for it.
+    pub processes: BTreeSet<i32>,
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Container {

@@ -77,10 +77,9 @@ pub fn differences(host: &Host<'_>, api: &[Pod], wanted: &BTreeMap<usize, Wish>)
             uids.iter().filter(|uid| !alive.contains_key(*uid)).map(|uid| format!("{what} left of {uid}")),
         );
     }
-    let strays = host.folders();
-    wrong.extend(
-        strays.iter().filter(|id| !ids.contains(id.as_str())).map(|id| format!("a folder of {id} is left")),
-    );
+    let owned = |path: &Path| path.file_name().is_some_and(|id| ids.contains(&*id.to_string_lossy()));
+    let strays = host.folders().into_iter().filter(|path| !owned(path));
+    wrong.extend(strays.map(|path| format!("{} is left and nobody's", path.display())));
     for (what, count) in [
         ("interfaces", host.interfaces()?.len()),
         ("network namespaces", namespaces),

@@ -90,8 +90,8 @@ impl Host<'_> {
         }
     }
 
-    /// Ids that have a folder of the runtime's own: bundles of what runs, and what it keeps of each.
-    pub fn folders(&self) -> BTreeSet<String> {
+    /// Folders of the runtime's own, by id: bundles of what runs, and what it keeps of each.
+    pub fn folders(&self) -> Vec<PathBuf> {
         let folders: &[&str] = match self.engine {
             Engine::Containerd(_) => &[
                 "state/io.containerd.runtime.v2.task/k8s.io",
@@ -107,7 +107,8 @@ impl Host<'_> {
                 "root/containers",
             ],
         };
-        folders.iter().flat_map(|folder| entries(&self.dir.join(folder))).collect()
+        let all = folders.iter().map(|folder| self.dir.join(folder));
+        all.flat_map(|folder| entries(&folder).into_iter().map(move |id| folder.join(id))).collect()
     }
 }
 

@@ -2,7 +2,8 @@
 //! its link is cut. At the end the machine holds what the API says and nothing else, and after the last pod nothing at all.
 //!
 //! `SKERRY_SEED` repeats the order, `SKERRY_SOAK_PODS` makes it shorter. `SKERRY_SOAK_KILL_RUNTIME` has the runtime
-//! killed too, which it does not pass yet: containerd 1.6 then loses shims that run.
+//! killed too, which it does not pass yet: shims that containerd 1.6 has lost are ended, but the bundle of one that never had a
+//! task stays below containerd's state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod audit;

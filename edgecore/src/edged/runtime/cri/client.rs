@@ -1,6 +1,6 @@
 //! [`ContainerRuntime`] over CRI v1.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::super::shared::{EXEC_OUTPUT, PULL, gone};
 use super::super::{
     Container, ContainerId, ContainerRuntime, Health, Image, Networks, PodUid, RuntimeError, Sandbox,
-    SandboxId, Version, labels,
+    SandboxId, Tasks, Version, labels,
 };
 use super::{Cri, cni_results, convert};
 
@@ -246,6 +246,10 @@ impl ContainerRuntime for Cri {
 
     async fn networks(&self) -> Result<Option<Networks>, RuntimeError> {
         self.look_at_networks().await
+    }
+
+    async fn tasks(&self, containers: &BTreeSet<String>) -> Result<Option<Tasks>, RuntimeError> {
+        self.look_at_tasks(containers).await.map(Some)
     }
 
     async fn watch(&self, nudge: mpsc::Sender<()>) -> Result<(), RuntimeError> {

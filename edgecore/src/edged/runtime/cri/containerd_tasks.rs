@@ -1,5 +1,8 @@
 //! Tasks that CRI has lost: when the agent dies while containerd starts a container for it, CRI counts the container as ended although its
-//! task was made. CRI then neither stops nor removes it; containerd's own task service does both.
+//! task was made. CRI then neither stops nor removes it; containerd's own task service does both. And what containerd itself knows, where
+//! CRI has forgotten a container or never knew it.
+
+use std::collections::BTreeSet;
 
 use prost::Message;
 use tonic::client::Grpc;
@@ -7,7 +10,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic_prost::ProstCodec;
 
-use super::super::RuntimeError;
+use super::super::{CRI_NAMESPACE, RuntimeError, Tasks};
 use super::{Cri, MAX_ANSWER};
 
 /// How CRI says that it cannot remove a container whose task it has lost (containerd 1.6 and 1.7, `client/container.go`).
@@ -32,7 +35,48 @@ struct Delete {
     container: String,
 }
 
+/// `containerd.services.tasks.v1.ListTasksRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct List {}
+
+/// `containerd.services.tasks.v1.ListTasksResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct Listed {
+    #[prost(message, repeated, tag = "1")]
+    tasks: Vec<Task>,
+}
+
+/// `containerd.v1.types.Process`, as far as needed.
+#[derive(Clone, PartialEq, Message)]
+struct Task {
+    #[prost(uint32, tag = "3")]
+    pid: u32,
+}
+
+/// `containerd.services.containers.v1.GetContainerRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct Get {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
 impl Cri {
+    pub(super) async fn look_at_tasks(&self, containers: &BTreeSet<String>) -> Result<Tasks, RuntimeError> {
+        let mut known = BTreeSet::new();
+        for id in containers {
+            let get = Get { id: id.clone() };
+            // What is told of it is of no use.
+            match self.ask::<_, ()>("/containerd.services.containers.v1.Containers/Get", get).await {
+                Ok(()) => drop(known.insert(id.clone())),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let listed: Listed = self.ask("/containerd.services.tasks.v1.Tasks/List", List {}).await?;
+        let processes = listed.tasks.iter().filter_map(|task| i32::try_from(task.pid).ok()).collect();
+        Ok(Tasks { containers: known, processes })
+    }
+
     /// Ends and deletes the task because of which a container could not be removed, if that is why `failure` happened. The
     /// removal is to be tried again afterwards.
     pub(super) async fn end_lost_task(&self, failure: &RuntimeError) -> bool {
@@ -41,10 +85,10 @@ impl Cri {
         tracing::warn!(container, "the runtime has lost the task of a container that is to go: it is ended");
         let kill = Kill { container: container.clone(), signal: SIGKILL, all: true };
         // It may have ended by itself, without anybody taking note.
-        if let Err(error) = self.tasks("/containerd.services.tasks.v1.Tasks/Kill", kill).await {
+        if let Err(error) = self.ask::<_, ()>("/containerd.services.tasks.v1.Tasks/Kill", kill).await {
             tracing::debug!("{error}");
         }
-        match self.tasks("/containerd.services.tasks.v1.Tasks/Delete", Delete { container }).await {
+        match self.ask::<_, ()>("/containerd.services.tasks.v1.Tasks/Delete", Delete { container }).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!("{error}");
@@ -53,18 +97,18 @@ impl Cri {
         }
     }
 
-    async fn tasks<T: Message + Default + Clone + 'static>(
-        &self,
-        path: &'static str,
-        request: T,
-    ) -> Result<(), RuntimeError> {
+    /// Calls one of containerd's own services.
+    async fn ask<T, R>(&self, path: &'static str, request: T) -> Result<R, RuntimeError>
+    where
+        T: Message + Default + Clone + 'static,
+        R: Message + Default + Clone + 'static,
+    {
         let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         let ready = client.ready().await;
         ready.map_err(|error| self.unreachable(&tonic::Status::from_error(Box::new(error))))?;
         let mut request = tonic::Request::new(request);
-        request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static("k8s.io"));
-        // Nothing in the answers is of use.
-        let codec = ProstCodec::<T, ()>::default();
+        request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(CRI_NAMESPACE));
+        let codec = ProstCodec::<T, R>::default();
         self.call(path, self.limit, client.unary(request, PathAndQuery::from_static(path), codec)).await
     }
 }
