@@ -1,8 +1,10 @@
 //! An agent that is killed while a pod has to go for the good of the node.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use e2e::containerd::cgroups;
 use e2e::{Containerd, EdgeOptions, Stack, StackOptions, eventually, pod};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
@@ -26,6 +28,25 @@ fn threshold(stack: &Stack, memory: &str) -> Result<()> {
     Ok(std::fs::write(&path, serde_json::to_vec(&config)?)?)
 }
 
+/// What pods have on the machine: sandboxes and containers, mounts, groups, ends of veth pairs.
+fn left(containerd: &Containerd) -> Result<Vec<String>> {
+    let mut left: Vec<String> =
+        containerd.ctr(&["containers", "ls", "-q"])?.lines().map(str::to_owned).collect();
+    left.extend(containerd.mounts().iter().map(|mount| mount.display().to_string()));
+    let root = containerd.cgroup_root();
+    let groups = cgroups(root.trim_start_matches('/'));
+    let classes = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
+    for dir in groups.iter().flat_map(|root| classes.iter().map(|class| root.join(class))) {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path().display().to_string());
+        left.extend(paths.filter(|path| path.rsplit('/').next().is_some_and(|name| name.starts_with("pod"))));
+    }
+    let bridge = root.trim_start_matches("/skerry-");
+    let out = Command::new("ip").args(["-o", "link", "show", "master", bridge]).output()?;
+    left.extend(String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned));
+    Ok(left)
+}
+
 #[tokio::test]
 async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_middle() -> Result<()> {
     let mut stack = Stack::start(StackOptions::default()).await?;
@@ -40,6 +61,9 @@ async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_midd
         let name = format!("goes-{round}");
         pods.create(&PostParams::default(), &pod::sleeper(&name, "edge1")?).await?;
         pod::ready(&stack.client(), &name, LIMIT).await?;
+        let held = left(&containerd)?;
+        let holds = |what: &str| held.iter().any(|one| one.contains(what));
+        ensure!(holds("veth") && holds("/pod") && holds("/rootfs") && holds("netns"), "{held:?}");
         threshold(&stack, "1000Gi")?;
         stack.edge_mut()?.restart()?;
         // From before it is decided to after it is done.
@@ -77,6 +101,11 @@ async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_midd
         threshold(&stack, "0")?;
         stack.edge_mut()?.restart()?;
         pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        eventually("nothing of it is left", LIMIT, || async {
+            let left = left(&containerd).map_err(|error| vec![error.to_string()])?;
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        })
+        .await?;
         eventually("the node takes pods again", LIMIT, || async {
             let nodes = stack.kubectl(&["get", "node", "edge1", "-o", "jsonpath={.spec.taints[*].key}"]);
             let taints = nodes.map_err(|error| error.to_string())?;
