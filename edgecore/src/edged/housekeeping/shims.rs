@@ -5,6 +5,7 @@
 //!
 //! Only shims of this runtime's socket in CRI's namespace are looked at: what others run in containerd is left alone.
 
+mod bundles;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,8 +42,11 @@ pub(super) async fn run(ctx: &Context) {
     let mut pauses = AFTER_START.into_iter();
     let mut life = life(&socket);
     let mut suspects = Suspects::new();
+    // What containerd has not removed by the next look, is removed then.
+    let mut ended = Vec::new();
     loop {
-        let pause = if suspects.is_empty() { pauses.next().unwrap_or(PERIOD) } else { AGAIN };
+        let pause =
+            if suspects.is_empty() && ended.is_empty() { pauses.next().unwrap_or(PERIOD) } else { AGAIN };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             new = restarted(&socket, life) => {
@@ -61,7 +65,8 @@ pub(super) async fn run(ctx: &Context) {
         };
         let (forgotten, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(Found::is_forgotten);
         let ids: BTreeSet<String> = rest.iter().map(|found| found.shim.id.clone()).collect();
-        let tasks = match ctx.runtime.tasks(&ids).await {
+        let asked = ended.iter().map(|(shim, _): &(Shim, _)| shim.id.clone()).chain(ids.iter().cloned());
+        let tasks = match ctx.runtime.tasks(&asked.collect()).await {
             Ok(tasks) => tasks,
             Err(error) => {
                 tracing::debug!("cannot ask for containers of shims: {error}");
@@ -69,6 +74,13 @@ pub(super) async fn run(ctx: &Context) {
             }
         };
         let now = Instant::now();
+        if let Some(tasks) = &tasks {
+            let alive = ids.iter().chain(&tasks.containers).cloned().collect();
+            let bundles = std::mem::take(&mut ended);
+            if let Err(error) = tokio::task::spawn_blocking(move || bundles::remove(bundles, &alive)).await {
+                tracing::warn!("cannot remove folders of ended shims: {error}");
+            }
+        }
         let lost = match tasks {
             Some(tasks) => lost(&rest, &tasks, &mut suspects, now),
             None => {
@@ -77,8 +89,9 @@ pub(super) async fn run(ctx: &Context) {
             }
         };
         let lost: Vec<Found> = forgotten.into_iter().chain(lost).collect();
-        let ended = tokio::task::spawn_blocking(move || lost.iter().for_each(process::end));
-        if let Err(error) = ended.await {
+        ended.extend(lost.iter().filter_map(bundles::of));
+        let ending = tokio::task::spawn_blocking(move || lost.iter().for_each(process::end));
+        if let Err(error) = ending.await {
             tracing::warn!("cannot end shims without a container: {error}");
         }
     }
@@ -125,7 +138,7 @@ mod tests {
 
     fn found(pid: i32, id: &str, children: &[i32]) -> Found {
         let shim = Shim { pid, started: 1, id: id.to_owned() };
-        Found { shim, bundle_is_deleted: false, children: children.iter().copied().collect() }
+        Found { shim, bundle: None, bundle_is_deleted: false, children: children.iter().copied().collect() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Shims as the machine shows them: their words, where they work, and what runs under them. Blocks.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,7 +23,9 @@ pub(super) struct Shim {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) shim: Shim,
-    /// It works in its bundle.
+    /// The folder that it works in: its bundle.
+    pub(super) bundle: Option<PathBuf>,
+    /// The folder is deleted.
     pub(super) bundle_is_deleted: bool,
     /// It is the parent of all that runs in it.
     pub(super) children: BTreeSet<i32>,
@@ -43,7 +45,7 @@ impl Found {
             children.extend(task.children().ok()?.into_iter().filter_map(|pid| i32::try_from(pid).ok()));
         }
         let bundle_is_deleted = bundle.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
-        Some(Self { shim, bundle_is_deleted, children })
+        Some(Self { shim, bundle: Some(bundle), bundle_is_deleted, children })
     }
 }
 
@@ -53,8 +55,7 @@ pub(super) fn shims(socket: &str) -> Vec<Found> {
     all_processes().into_iter().flatten().flatten().filter_map(|process| shim(&process)).collect()
 }
 
-/// Ends a shim with all that runs in it. containerd cleans up after it; the bundle of one that never had a task stays, because containerd
-/// 1.6 misses a file in it that only a task writes.
+/// Ends a shim with all that runs in it.
 pub(super) fn end(found: &Found) {
     let Shim { pid, id, started } = &found.shim;
     let alive =
