@@ -47,6 +47,8 @@ pub struct Property {
     pub collect_cycle: Duration,
     /// Whether it is told to the cloud.
     pub report: bool,
+    /// How to tell what is out of the ordinary: `pushMethod.anomalyDetection`.
+    pub(crate) detection: Option<Config>,
     /// Where else its readings go.
     pub(crate) targets: Vec<Target>,
     /// How often they go there.
@@ -121,6 +123,7 @@ impl Property {
             desired: None,
             collect_cycle: CYCLE,
             report: true,
+            detection: None,
             targets: Vec::new(),
             push_cycle: CYCLE,
         }
@@ -128,7 +131,7 @@ impl Property {
 
     /// Whether anybody wants to know it.
     pub(crate) fn is_read(&self) -> bool {
-        self.report || !self.targets.is_empty()
+        self.report || self.detection.is_some() || !self.targets.is_empty()
     }
 
     /// The type that KubeEdge's framework stores beside a value: `dataType` of the visitor, else the model's.
@@ -147,6 +150,7 @@ impl Property {
                 "pushMethod {target} is not here: nothing is pushed there"
             );
         }
+        let detection = property.push_method.as_ref().and_then(|method| method.anomaly_detection.as_ref());
         let desired = property.desired.as_ref().map(|desired| desired.value.clone());
         Self {
             name: property.name.clone(),
@@ -156,6 +160,7 @@ impl Property {
             desired: desired.filter(|desired| !desired.is_empty()),
             collect_cycle: cycle(device, &property.name, property.collect_cycle),
             report: property.report_to_cloud,
+            detection: detection.map(|detection| Config::new(from_map(&detection.data))),
             targets,
             push_cycle: cycle(device, &property.name, property.report_cycle),
         }

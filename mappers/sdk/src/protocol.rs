@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::device::{Device, Property};
 
 /// A protocol. All calls of one device come one after the other; devices do not wait for each other.
@@ -40,6 +40,25 @@ pub trait Protocol: Send + Sync + 'static {
     /// # Errors
     /// See [`Error`].
     async fn write(&self, link: &mut Self::Link, property: &Property, value: &str) -> Result<(), Error>;
+
+    /// Looks whether a reading is out of the ordinary, by `pushMethod.anomalyDetection` of its property as the user wrote it, and does
+    /// about it what it likes. Called in the property's `reportCycle`; a device is read on while this fails.
+    ///
+    /// # Errors
+    /// See [`Error`]; without a method of one's own: this mapper has none.
+    async fn detect(
+        &self,
+        link: &mut Self::Link,
+        property: &Property,
+        detection: &Config,
+        value: &str,
+    ) -> Result<(), Error> {
+        let _ = (link, property, detection, value);
+        Err(Error::property(format!(
+            "pushMethod.anomalyDetection: the mapper for {} has none; take it out of the device, or write a mapper that has one",
+            Self::NAME
+        )))
+    }
 
     /// Ends when a device that speaks by itself has said something: everything is read then, out of cycle.
     async fn said(&self, link: &mut Self::Link) {

@@ -137,7 +137,7 @@ impl<L: Send> Session<L> {
                 continue;
             }
             let done = limited(protocol.write(&mut self.link, property, desired)).await;
-            if self.judge(device, property, done)?.is_some() {
+            if self.judge(device, &property.name, done)?.is_some() {
                 info!(device = device.id(), property = property.name, value = desired, "written");
                 self.written.insert(property.name.clone(), desired.clone());
                 // What became of it is of interest at once.
@@ -152,8 +152,11 @@ impl<L: Send> Session<L> {
             }
             self.due.insert(property.name.clone(), now + property.collect_cycle);
             let read = limited(protocol.read(&mut self.link, property)).await;
-            if let Some(Some(actual)) = self.judge(device, property, read)? {
-                self.push(device, property, &actual, push).await;
+            if let Some(Some(actual)) = self.judge(device, &property.name, read)? {
+                if self.is_pushed_now(property) {
+                    hand_on(device, property, &actual, push).await;
+                    self.detect(protocol, device, property, &actual).await?;
+                }
                 if !property.report {
                     continue;
                 }
@@ -172,44 +175,50 @@ impl<L: Send> Session<L> {
         Ok(())
     }
 
-    /// Hands the reading on to the property's other targets when it is time.
-    async fn push(&mut self, device: &Device, property: &Property, value: &str, push: &Push) {
+    /// Whether it is time for the property's other targets.
+    fn is_pushed_now(&mut self, property: &Property) -> bool {
         let now = Instant::now();
-        if property.targets.is_empty() || self.pushed.get(&property.name).is_some_and(|due| *due > now) {
-            return;
+        let is_pushed = property.detection.is_some() || !property.targets.is_empty();
+        if !is_pushed || self.pushed.get(&property.name).is_some_and(|due| *due > now) {
+            return false;
         }
         self.pushed.insert(property.name.clone(), now + property.push_cycle);
-        for target in &property.targets {
-            let sample = Sample {
-                namespace: device.namespace.clone(),
-                device: device.name.clone(),
-                property: property.name.clone(),
-                kind: property.data_type(),
-                value: value.to_owned(),
-                at_ms: tasks::clock::unix_ms(),
-            };
-            push.take(target, sample).await;
-        }
+        true
+    }
+
+    /// Shows the reading to what finds anomalies.
+    async fn detect<P: Protocol<Link = L>>(
+        &mut self,
+        protocol: &P,
+        device: &Device,
+        property: &Property,
+        value: &str,
+    ) -> Result<(), Error> {
+        let Some(detection) = &property.detection else { return Ok(()) };
+        let detected = limited(protocol.detect(&mut self.link, property, detection, value)).await;
+        // What is wrong with it is said beside what is wrong with reading the property.
+        let of = format!("{} anomalyDetection", property.name);
+        self.judge(device, &of, detected).map(drop)
     }
 
     /// What only this property has trouble with is said once and tried again in its cycle.
     fn judge<T>(
         &mut self,
         device: &Device,
-        property: &Property,
+        property: &str,
         result: Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => {
-                self.broken.remove(&property.name);
+                self.broken.remove(property);
                 Ok(Some(value))
             }
             Err(error @ Error::Link(_)) => Err(error),
             Err(error) => {
                 let why = error.to_string();
-                if self.broken.get(&property.name) != Some(&why) {
-                    warn!(device = device.id(), property = property.name, "{why}");
-                    self.broken.insert(property.name.clone(), why);
+                if self.broken.get(property) != Some(&why) {
+                    warn!(device = device.id(), property, "{why}");
+                    self.broken.insert(property.to_owned(), why);
                 }
                 Ok(None)
             }
@@ -232,7 +241,25 @@ impl<L: Send> Session<L> {
     }
 }
 
+/// Hands the reading on to the property's other targets.
+async fn hand_on(device: &Device, property: &Property, value: &str, push: &Push) {
+    for target in &property.targets {
+        let sample = Sample {
+            namespace: device.namespace.clone(),
+            device: device.name.clone(),
+            property: property.name.clone(),
+            kind: property.data_type(),
+            value: value.to_owned(),
+            at_ms: tasks::clock::unix_ms(),
+        };
+        push.take(target, sample).await;
+    }
+}
+
 async fn limited<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = || Error::link(format!("no answer within {} s", LIMIT.as_secs()));
     timeout(LIMIT, answer).await.unwrap_or_else(|_| Err(late()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,9 +73,6 @@ impl Target {
         if let Some(otel) = &method.otel {
             all.push(Self::Otlp { url: otel.endpoint_url.clone() });
         }
-        if method.anomaly_detection.is_some() {
-            missing.push("anomalyDetection");
-        }
         let database = method.db_method.clone().unwrap_or_default();
         if let Some(wire::DbMethodInfluxdb2 {
             influxdb2_client_config: Some(client),
