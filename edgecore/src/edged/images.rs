@@ -46,17 +46,18 @@ impl PullPolicy {
 pub enum ImageError {
     /// `InvalidImageName`
     #[error(
-        "Failed to apply default image tag {0:?}: couldn't parse image name {0:?}: invalid reference format"
+        "Failed to apply default image tag {0:?}: couldn't parse image name {0:?}: invalid reference format{capitals}",
+        capitals = capitals(.0)
     )]
     Name(String),
     /// `ErrImageNeverPull`
     #[error("Container image {0:?} is not present with pull policy of Never")]
     NeverPull(String),
     /// `ErrImagePull`, in the runtime's words.
-    #[error("{0}")]
+    #[error("{}", .0.in_full())]
     Pull(RuntimeError),
     /// `ImageInspectError`
-    #[error("Failed to inspect image {name:?}: {source}")]
+    #[error("Failed to inspect image {name:?}: {}", .source.in_full())]
     Inspect {
         /// The image.
         name: String,
@@ -114,7 +115,9 @@ impl Puller {
         }
         match self.inspect(&name).await? {
             Some(image) => Ok(Some(image)),
-            None if policy == PullPolicy::Never => Err(ImageError::NeverPull(name)),
+            None if policy == PullPolicy::Never => {
+                Err(ImageError::NeverPull(container.image.clone().unwrap_or_default()))
+            }
             None => Ok(None),
         }
     }
@@ -169,9 +172,7 @@ impl Puller {
                 Err(error) => last = Some(error),
             }
         }
-        Err(ImageError::Pull(
-            last.unwrap_or(RuntimeError::Failed { call: "PullImage", message: "not tried".into() }),
-        ))
+        Err(ImageError::Pull(last.unwrap_or_else(|| RuntimeError::failed("PullImage", "not tried"))))
     }
 }
 
@@ -190,6 +191,26 @@ fn tag(name: &str) -> Option<&str> {
     }
     let (_, last) = name.rsplit_once('/').unwrap_or(("", name));
     last.split_once(':').map(|(_, tag)| tag)
+}
+
+/// What of a name that is none has capital letters where none may be, as the library of Docker that the kubelet uses says it.
+fn capitals(name: &str) -> String {
+    let rest = match name.split_once('/') {
+        Some((host, rest)) if is_host(host) => rest.to_owned(),
+        Some(_) => name.to_owned(),
+        None => format!("library/{name}"),
+    };
+    let repository = rest.split(':').next().unwrap_or_default();
+    if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        format!(": repository name ({repository}) must be lowercase")
+    } else {
+        String::new()
+    }
+}
+
+/// Whether the first part of a name is a host, with a port perhaps, and not a folder of Docker's own registry.
+fn is_host(part: &str) -> bool {
+    part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// The grammar of image references.
@@ -223,7 +244,7 @@ fn is_reference(name: &str) -> bool {
     let mut parts: Vec<&str> = prefix.into_iter().flat_map(|prefix| prefix.split('/')).collect();
     // The first part may be a host with a port and capital letters.
     if let Some(host) = parts.first().copied()
-        && (host.contains(['.', ':']) || host == "localhost" || host.bytes().any(|b| b.is_ascii_uppercase()))
+        && is_host(host)
     {
         let (name, port) = host.split_once(':').unwrap_or((host, "1"));
         if name.is_empty() || !word(name) || port.parse::<u16>().is_err() {
@@ -316,6 +337,27 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capital_letters_in_a_name_are_named() {
+        let said = |name: &str| normalized(name).expect_err("no name").to_string();
+        let words = |name: &str, why: &str| {
+            format!(
+                "Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: invalid reference format{why}"
+            )
+        };
+        let lower = |part: &str| format!(": repository name ({part}) must be lowercase");
+        for (name, why) in [
+            ("BusyBox", lower("library/BusyBox")),
+            ("BusyBox:1", lower("library/BusyBox")),
+            ("team/App:1", lower("team/App")),
+            ("example.org:5000/team/App:V1", lower("team/App")),
+            ("busybox:a b", String::new()),
+            ("", String::new()),
+        ] {
+            assert_eq!(said(name), words(name, &why));
+        }
+    }
 
     #[test]
     fn names_are_completed_or_refused() {

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn several_refusals_are_told_at_once_and_each_but_once() {
-        let refusal = |words: &str| RuntimeError::Failed { call: "RemoveImage", message: words.into() };
+        let refusal = |words: &str| RuntimeError::failed("RemoveImage", words);
         let told = |refused| CollectError::Refused { wanted: 9, freed: 4, refused }.to_string();
         let words = "wanted to free 9 bytes, but freed 4 bytes space with errors in image deletion: ";
         assert_eq!(told(vec![refusal("in use"), refusal("in use")]), format!("{words}in use"));

@@ -51,6 +51,8 @@ pub enum RuntimeError {
     Failed {
         /// The call that was made.
         call: &'static str,
+        /// The code of a runtime's answer, in Go's spelling; none if it was not the runtime that failed.
+        code: Option<&'static str>,
         /// The runtime's words.
         message: String,
     },
@@ -65,6 +67,23 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// Something on this side of a call failed.
+    pub fn failed(call: &'static str, message: impl Into<String>) -> Self {
+        Self::Failed { call, code: None, message: message.into() }
+    }
+
+    /// With the code, as a kubelet shows a call of CRI that failed wherever it passes the error on as it is: of sandboxes, pulls and
+    /// looks at images.
+    pub fn in_full(&self) -> String {
+        let (code, words) = match self {
+            Self::NotFound { message, .. } => ("NotFound", message.clone()),
+            Self::Failed { code: Some(code), message, .. } => (*code, message.clone()),
+            Self::Timeout { .. } => ("DeadlineExceeded", self.to_string()),
+            _ => return self.to_string(),
+        };
+        format!("rpc error: code = {code} desc = {words}")
+    }
+
     /// Whether the runtime as a whole is away (as opposed to one object failing).
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Unsupported { .. } | Self::Endpoint { .. })

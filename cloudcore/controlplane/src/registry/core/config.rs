@@ -42,13 +42,19 @@ fn validate_config_map(map: &Value, errors: &mut Errors) {
             if list == "data" && map.object("/binaryData").is_some_and(|other| other.contains_key(key)) {
                 errors.invalid(&path.key(key), key.as_str(), "duplicate of key present in binaryData");
             }
-            size +=
-                value.as_str().map_or(0, |text| if list == "data" { text.len() } else { text.len() / 4 * 3 });
+            size += value.as_str().map_or(0, |text| if list == "data" { text.len() } else { decoded(text) });
         }
     }
     if size > DATA_MAX {
-        errors.too_long(&root, DATA_MAX);
+        // It is the sum of two fields; Kubernetes writes that so.
+        errors.too_long(&root.field("[]"), DATA_MAX);
     }
+}
+
+/// How many bytes base64 stands for.
+fn decoded(text: &str) -> usize {
+    let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
 }
 
 fn validate_immutable(old: &Value, new: &Value, errors: &mut Errors) {
@@ -87,7 +93,7 @@ fn validate_secret(secret: &Value, errors: &mut Errors) {
         for wrong in names::config_key(key) {
             errors.invalid(&data.key(key), key.as_str(), &wrong);
         }
-        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+        size += value.as_str().map_or(0, decoded);
     }
     if size > DATA_MAX {
         errors.too_long(&data, DATA_MAX);

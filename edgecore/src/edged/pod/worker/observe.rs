@@ -80,9 +80,7 @@ impl Worker {
             }
             container
         });
-        read.await.map_err(|error| {
-            RuntimeError::Failed { call: "read the last words", message: error.to_string() }.into()
-        })
+        read.await.map_err(|error| RuntimeError::failed("read the last words", error.to_string()).into())
     }
 
     async fn addresses(&mut self, newest: &Sandbox) -> Result<Vec<std::net::IpAddr>, RoundError> {

@@ -58,13 +58,13 @@ impl Worker {
         let logs = PathBuf::from(&config.log_directory);
         if let Err(error) = self.hold().await {
             let message = format!("hold the pod to its limits: {error}");
-            return self.no_sandbox(RuntimeError::Failed { call: "RunPodSandbox", message }).await;
+            return self.no_sandbox(RuntimeError::failed("RunPodSandbox", message)).await;
         }
         let made = match tokio::fs::create_dir_all(&logs).await {
             Ok(()) => ctx.runtime.run_sandbox(config).await,
             Err(error) => {
                 let message = format!("make the log directory {}: {error}", logs.display());
-                Err(RuntimeError::Failed { call: "RunPodSandbox", message })
+                Err(RuntimeError::failed("RunPodSandbox", message))
             }
         };
         match made {
@@ -85,7 +85,7 @@ impl Worker {
         let now = self.ctx.clock.now();
         let failures = self.memory.sandbox.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
         let until = Self::pause_after(failures, SANDBOX_PAUSE.0, SANDBOX_PAUSE.1, now);
-        let message = format!("Failed to create pod sandbox: {error}");
+        let message = format!("Failed to create pod sandbox: {}", error.in_full());
         let reason = "FailedCreatePodSandBox";
         self.ctx.events.pod(&self.pod, None, Severity::Warning, reason, &message).await;
         self.memory.sandbox = Some(Trouble { reason: reason.into(), message, since: now, until, failures });

@@ -42,7 +42,10 @@ impl Worker {
             said.push((name.clone(), format!("Back-off pulling image {image:?}")));
         }
         for (name, message) in said {
-            self.ctx.events.pod(&self.pod, Some(&name), Severity::Normal, "BackOff", &message).await;
+            let events = &self.ctx.events;
+            events.pod(&self.pod, Some(&name), Severity::Normal, "BackOff", &message).await;
+            let failed = "Error: ImagePullBackOff";
+            events.pod(&self.pod, Some(&name), Severity::Warning, "Failed", failed).await;
         }
     }
 

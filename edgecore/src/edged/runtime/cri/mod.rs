@@ -90,7 +90,9 @@ impl Cri {
             {
                 self.unreachable(&status)
             }
-            _ => RuntimeError::Failed { call, message: status.message().to_owned() },
+            code => {
+                RuntimeError::Failed { call, code: Some(go_name(code)), message: status.message().to_owned() }
+            }
         }
     }
 
@@ -100,6 +102,29 @@ impl Cri {
             cause: root_cause(status),
             remedy: START,
         }
+    }
+}
+
+/// A code as Go's gRPC prints it.
+fn go_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
     }
 }
 

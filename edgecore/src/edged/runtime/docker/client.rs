@@ -107,9 +107,9 @@ impl ContainerRuntime for Docker {
         if let Some(dns) = dns {
             let place = self.look(&id).await?.resolv_conf_path.unwrap_or_default();
             // Written in place: the pause container has this very file mounted, and so will the others.
-            tokio::fs::write(&place, sandbox::resolv_conf(&dns)).await.map_err(|error| {
-                RuntimeError::Failed { call: "RunPodSandbox", message: format!("write {place}: {error}") }
-            })?;
+            tokio::fs::write(&place, sandbox::resolv_conf(&dns))
+                .await
+                .map_err(|error| RuntimeError::failed("RunPodSandbox", format!("write {place}: {error}")))?;
         }
         Ok(SandboxId(id))
     }
@@ -341,8 +341,7 @@ async fn make_source(path: &Path) -> Result<(), RuntimeError> {
     if tokio::fs::symlink_metadata(path).await.is_ok() {
         return Ok(());
     }
-    tokio::fs::create_dir_all(path).await.map_err(|error| RuntimeError::Failed {
-        call: "CreateContainer",
-        message: format!("make {}: {error}", path.display()),
-    })
+    tokio::fs::create_dir_all(path)
+        .await
+        .map_err(|error| RuntimeError::failed("CreateContainer", format!("make {}: {error}", path.display())))
 }

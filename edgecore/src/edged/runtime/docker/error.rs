@@ -13,6 +13,9 @@ const ALLOW: &str =
     "Run edgecore as root, or let its user into the group that owns the socket (usually `docker`)";
 const UPGRADE: &str = "Docker Engine 20.10 or newer is needed: upgrade it, or use containerd";
 
+/// What the engine's refusals were for a kubelet, whose shim of CRI before Docker gave none of them a code of its own.
+pub(super) const UNKNOWN: &str = "Unknown";
+
 pub(super) fn translate(endpoint: &str, call: &'static str, limit: Duration, error: Error) -> RuntimeError {
     let endpoint = endpoint.to_owned();
     let unreachable = |cause: String| {
@@ -27,14 +30,14 @@ pub(super) fn translate(endpoint: &str, call: &'static str, limit: Duration, err
             RuntimeError::NotFound { call, message }
         }
         Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message } => {
-            RuntimeError::Failed { call, message }
+            RuntimeError::Failed { call, code: Some(UNKNOWN), message }
         }
         Error::RequestTimeoutError => RuntimeError::Timeout { endpoint, call, limit },
         Error::SocketNotFoundError(path) => unreachable(format!("there is no socket {path}")),
         Error::HyperLegacyError { err } => unreachable(root_cause(&err)),
         Error::HyperResponseError { err } => unreachable(root_cause(&err)),
         Error::IOError { err } => unreachable(err.to_string()),
-        other => RuntimeError::Failed { call, message: other.to_string() },
+        other => RuntimeError::failed(call, other.to_string()),
     }
 }
 

@@ -69,7 +69,7 @@ impl Docker {
                     end_session(pid);
                 }
                 let message = format!("the command timed out after {} s and was killed", limit.as_secs());
-                Err(RuntimeError::Failed { call: CALL, message })
+                Err(RuntimeError::failed(CALL, message))
             }
         }
     }

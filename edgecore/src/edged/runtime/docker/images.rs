@@ -7,6 +7,7 @@ use k8s_cri::v1::AuthConfig;
 
 use super::super::shared::{PULL, gone};
 use super::super::{Image, RuntimeError};
+use super::error::UNKNOWN;
 use super::{Docker, observe};
 
 impl Docker {
@@ -41,14 +42,15 @@ impl Docker {
             .await;
         pulled.map_err(|error| match error {
             // What is missing is the image in its registry, not something here.
-            RuntimeError::NotFound { call, message } => RuntimeError::Failed { call, message },
+            RuntimeError::NotFound { call, message } => {
+                RuntimeError::Failed { call, code: Some(UNKNOWN), message }
+            }
             other => other,
         })?;
         let image = self.find_image(name).await?;
-        image.map(|image| image.id).ok_or_else(|| RuntimeError::Failed {
-            call: CALL,
-            message: format!("{name} was pulled but is not there"),
-        })
+        image
+            .map(|image| image.id)
+            .ok_or_else(|| RuntimeError::failed(CALL, format!("{name} was pulled but is not there")))
     }
 
     pub(super) async fn list_images(&self) -> Result<Vec<Image>, RuntimeError> {

@@ -29,11 +29,10 @@ impl Options {
                 Ok(ProfileType::Unconfined) => all.push("seccomp=unconfined".to_owned()),
                 Ok(ProfileType::Localhost) => {
                     let path = &profile.localhost_ref;
-                    let text =
-                        tokio::fs::read_to_string(path).await.map_err(|error| RuntimeError::Failed {
-                            call: "CreateContainer",
-                            message: format!("cannot read the seccomp profile {path}: {error}"),
-                        })?;
+                    let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+                        let message = format!("cannot read the seccomp profile {path}: {error}");
+                        RuntimeError::failed("CreateContainer", message)
+                    })?;
                     all.push(format!("seccomp={text}"));
                 }
                 // The engine's default is its default.
