@@ -35,7 +35,7 @@ fn failed(ward: &Ward) -> &'static str {
     }
 }
 
-pub async fn a_command_is_not_found_until_it_is_there(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_command_is_not_found_until_it_is_there(ward: &Ward) -> Result<()> {
     let (name, dir) = ("command-missing", ward.host("tools"));
     std::fs::create_dir(&dir)?;
     let mut missing = mounting(pod(name, SLEEP), json!({ "hostPath": { "path": dir } }));
@@ -54,7 +54,7 @@ pub async fn a_command_is_not_found_until_it_is_there(ward: &Ward) -> Result<()>
     ward.well(name, &uid).await
 }
 
-pub async fn a_command_is_misspelt_in_a_deployment(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_command_is_misspelt_in_a_deployment(ward: &Ward) -> Result<()> {
     let name = "command-misspelt";
     let mut wrong = pod(name, SLEEP);
     container(&mut wrong)["command"][0] = "bsuybox".into();
@@ -67,7 +67,7 @@ pub async fn a_command_is_misspelt_in_a_deployment(ward: &Ward) -> Result<()> {
     ward.rolled_out(name).await
 }
 
-pub async fn a_container_crashes_until_its_setting_is_right(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_container_crashes_until_its_setting_is_right(ward: &Ward) -> Result<()> {
     let name = "crashing";
     let map = |mode: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "MODE": mode } });
     ward.apply(&map("bad")).await?;

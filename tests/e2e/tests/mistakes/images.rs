@@ -6,9 +6,10 @@ use e2e::image::BUSYBOX;
 use super::ward::{SLEEP, Ward, container, pod};
 
 /// What is wrong with `BusyBox`.
-pub const CAPITALS: &str = "invalid reference format: repository name (library/BusyBox) must be lowercase";
+pub(crate) const CAPITALS: &str =
+    "invalid reference format: repository name (library/BusyBox) must be lowercase";
 
-pub async fn a_name_is_none(ward: &Ward, name: &str, image: &str, why: &str) -> Result<()> {
+pub(crate) async fn a_name_is_none(ward: &Ward, name: &str, image: &str, why: &str) -> Result<()> {
     let name = format!("image-with-{name}");
     let mut wrong = pod(&name, SLEEP);
     container(&mut wrong)["image"] = image.into();
@@ -35,7 +36,7 @@ pub async fn a_name_is_none(ward: &Ward, name: &str, image: &str, why: &str) -> 
     ward.well(&name, &uid).await
 }
 
-pub async fn an_image_is_not_to_be_had(ward: &Ward) -> Result<()> {
+pub(crate) async fn an_image_is_not_to_be_had(ward: &Ward) -> Result<()> {
     let (name, image) = ("image-away", "127.0.0.1:1/away/app:1");
     let mut away = pod(name, SLEEP);
     container(&mut away)["image"] = image.into();
@@ -66,7 +67,7 @@ pub async fn an_image_is_not_to_be_had(ward: &Ward) -> Result<()> {
     ward.well(name, &uid).await
 }
 
-pub async fn an_image_that_may_not_be_pulled_is_not_there(ward: &Ward) -> Result<()> {
+pub(crate) async fn an_image_that_may_not_be_pulled_is_not_there(ward: &Ward) -> Result<()> {
     let (name, image) = ("image-never-pulled", "skerry.test/by-hand:1");
     let mut never = pod(name, SLEEP);
     container(&mut never)["image"] = image.into();

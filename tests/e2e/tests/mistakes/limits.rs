@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::ward::{SLEEP, UNREADY, Ward, container, deployment, mounting, pod};
 
-pub async fn a_limit_is_below_the_request(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_limit_is_below_the_request(ward: &Ward) -> Result<()> {
     let name = "limit-below-request";
     let mut wrong = pod(name, SLEEP);
     let both = |request: &str| json!({ "requests": { "cpu": request }, "limits": { "cpu": "100m" } });
@@ -18,7 +18,7 @@ pub async fn a_limit_is_below_the_request(ward: &Ward) -> Result<()> {
     ward.well(name, &ward.uid(name).await?).await
 }
 
-pub async fn more_is_asked_than_the_node_has(ward: &Ward) -> Result<()> {
+pub(crate) async fn more_is_asked_than_the_node_has(ward: &Ward) -> Result<()> {
     let name = "greedy";
     let mut greedy = pod(name, SLEEP);
     container(&mut greedy)["resources"] = json!({ "requests": { "cpu": "4k", "memory": "64Ti" } });
@@ -34,7 +34,7 @@ pub async fn more_is_asked_than_the_node_has(ward: &Ward) -> Result<()> {
 }
 
 /// Bound by hand, as no scheduler would.
-pub async fn a_bound_pod_asks_for_more_than_the_node_has(
+pub(crate) async fn a_bound_pod_asks_for_more_than_the_node_has(
     ward: &Ward,
     resource: &str,
     much: &str,
@@ -62,7 +62,7 @@ pub async fn a_bound_pod_asks_for_more_than_the_node_has(
     ward.well(&name, &ward.uid(&name).await?).await
 }
 
-pub async fn nothing_can_run_in_the_memory(ward: &Ward) -> Result<()> {
+pub(crate) async fn nothing_can_run_in_the_memory(ward: &Ward) -> Result<()> {
     let name = "tiny";
     let mut tiny = pod(name, SLEEP);
     container(&mut tiny)["resources"] = json!({ "limits": { "memory": "64Ki" } });
@@ -80,7 +80,7 @@ pub async fn nothing_can_run_in_the_memory(ward: &Ward) -> Result<()> {
     ward.rolled_out(name).await
 }
 
-pub async fn a_volume_outgrows_its_limit(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_volume_outgrows_its_limit(ward: &Ward) -> Result<()> {
     let name = "outgrown";
     let script = format!("head -c 4194304 /dev/zero > /v/data; {SLEEP}");
     let volume = |limit: &str| json!({ "emptyDir": { "sizeLimit": limit } });

@@ -10,7 +10,10 @@ fn object(kind: &str, name: &str, key: &str, value: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name }, data: { key: value } })
 }
 
-pub async fn a_map_or_secret_of_a_variable_is_missing_then_its_key(ward: &Ward, kind: &str) -> Result<()> {
+pub(crate) async fn a_map_or_secret_of_a_variable_is_missing_then_its_key(
+    ward: &Ward,
+    kind: &str,
+) -> Result<()> {
     let name = format!("{}-in-variable", kind.to_lowercase());
     let reference = if kind == "Secret" { "secretKeyRef" } else { "configMapKeyRef" };
     let mut waits = pod(&name, &format!("test \"$MODE\" = good || exit 3; {SLEEP}"));
@@ -41,7 +44,10 @@ pub async fn a_map_or_secret_of_a_variable_is_missing_then_its_key(ward: &Ward, 
     ward.well(&name, &uid).await
 }
 
-pub async fn a_map_or_secret_of_a_volume_is_missing_then_its_key(ward: &Ward, kind: &str) -> Result<()> {
+pub(crate) async fn a_map_or_secret_of_a_volume_is_missing_then_its_key(
+    ward: &Ward,
+    kind: &str,
+) -> Result<()> {
     let name = format!("{}-in-volume", kind.to_lowercase());
     let items = json!([{ "key": "mode", "path": "mode" }]);
     let volume = if kind == "Secret" {
@@ -78,7 +84,7 @@ pub async fn a_map_or_secret_of_a_volume_is_missing_then_its_key(ward: &Ward, ki
     ward.well(&name, &uid).await
 }
 
-pub async fn a_secret_is_too_large_for_the_api_then_for_a_variable(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_secret_is_too_large_for_the_api_then_for_a_variable(ward: &Ward) -> Result<()> {
     let name = "secret-too-large";
     let of_size = |bytes: usize| object("Secret", name, "k", &"x".repeat(bytes));
     let mut big = pod(name, SLEEP);

@@ -20,14 +20,14 @@ async fn is_no_folder(ward: &Ward, name: &str, path: &str) -> Result<String> {
     ward.uid(name).await
 }
 
-pub async fn a_folder_of_the_host_is_missing(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_folder_of_the_host_is_missing(ward: &Ward) -> Result<()> {
     let (name, path) = ("folder-missing", ward.host("missing"));
     let uid = is_no_folder(ward, name, &path).await?;
     std::fs::create_dir(&path)?;
     ward.well(name, &uid).await
 }
 
-pub async fn a_file_is_where_a_folder_should_be(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_file_is_where_a_folder_should_be(ward: &Ward) -> Result<()> {
     let (name, path) = ("folder-is-file", ward.host("file"));
     std::fs::write(&path, "")?;
     let uid = is_no_folder(ward, name, &path).await?;
@@ -37,7 +37,7 @@ pub async fn a_file_is_where_a_folder_should_be(ward: &Ward) -> Result<()> {
 }
 
 /// No runtime mounts anything on what the kernel shows of processes.
-pub async fn a_place_in_the_container_cannot_be_mounted_on(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_place_in_the_container_cannot_be_mounted_on(ward: &Ward) -> Result<()> {
     let name = "mounted-in-proc";
     let mut wrong = mounting(pod(name, SLEEP), json!({ "emptyDir": {} }));
     container(&mut wrong)["volumeMounts"][0]["mountPath"] = "/proc/v".into();

@@ -15,7 +15,7 @@ fn wants(name: &str, port: u16) -> Value {
 
 const READY: [&str; 2] = ["State: Running", "Ready True"];
 
-pub async fn two_pods_want_one_port_of_the_only_node(ward: &Ward) -> Result<()> {
+pub(crate) async fn two_pods_want_one_port_of_the_only_node(ward: &Ward) -> Result<()> {
     let [port] = free_ports()?;
     let (holder, name) = ("port-holder", "port-wanted-too");
     ward.apply(&wants(holder, port)).await?;
@@ -30,7 +30,7 @@ pub async fn two_pods_want_one_port_of_the_only_node(ward: &Ward) -> Result<()> 
     ward.well(name, &uid).await
 }
 
-pub async fn a_bound_pod_wants_a_port_that_another_holds(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_bound_pod_wants_a_port_that_another_holds(ward: &Ward) -> Result<()> {
     let [port] = free_ports()?;
     let (holder, name) = ("port-holder-bound", "port-wanted-bound");
     ward.apply(&wants(holder, port)).await?;
@@ -51,7 +51,7 @@ pub async fn a_bound_pod_wants_a_port_that_another_holds(ward: &Ward) -> Result<
     ward.well(name, &ward.uid(name).await?).await
 }
 
-pub async fn a_process_of_the_host_has_the_port(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_process_of_the_host_has_the_port(ward: &Ward) -> Result<()> {
     let process = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let port = process.local_addr()?.port();
     let name = "port-of-a-process";

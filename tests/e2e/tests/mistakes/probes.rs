@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::ward::{SLEEP, Ward, container, mounting, pod};
 
-pub async fn a_command_that_asks_for_readiness_hangs(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_command_that_asks_for_readiness_hangs(ward: &Ward) -> Result<()> {
     let (name, dir) = ("readiness-hangs", ward.host("readiness"));
     std::fs::create_dir(&dir)?;
     let mut hangs = mounting(pod(name, SLEEP), json!({ "hostPath": { "path": dir } }));
@@ -35,7 +35,7 @@ pub async fn a_command_that_asks_for_readiness_hangs(ward: &Ward) -> Result<()> 
     ward.well(name, &uid).await
 }
 
-pub async fn a_page_that_shows_life_hangs(ward: &Ward) -> Result<()> {
+pub(crate) async fn a_page_that_shows_life_hangs(ward: &Ward) -> Result<()> {
     let (name, dir) = ("liveness-hangs", ward.host("liveness"));
     let scripts = format!("{dir}/cgi-bin");
     std::fs::create_dir_all(&scripts)?;

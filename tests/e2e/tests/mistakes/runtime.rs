@@ -39,7 +39,7 @@ async fn ends(ward: &Ward, before: &(String, String), late: &str, late_uid: &str
     Ok(())
 }
 
-pub async fn it_hangs(ward: &mut Ward) -> Result<()> {
+pub(crate) async fn it_hangs(ward: &mut Ward) -> Result<()> {
     let before = steady(ward).await?;
     ward.engine.daemon().hang()?;
     let told = is_told(ward, "came-during-hang", "did not answer within 10 s").await;
@@ -47,7 +47,7 @@ pub async fn it_hangs(ward: &mut Ward) -> Result<()> {
     ends(ward, &before, "came-during-hang", &told?).await
 }
 
-pub async fn its_socket_is_gone(ward: &mut Ward) -> Result<()> {
+pub(crate) async fn its_socket_is_gone(ward: &mut Ward) -> Result<()> {
     let before = steady(ward).await?;
     ward.engine.kill();
     std::fs::remove_file(ward.engine.socket()).ok();
@@ -57,7 +57,7 @@ pub async fn its_socket_is_gone(ward: &mut Ward) -> Result<()> {
     ends(ward, &before, "came-without-socket", &uid).await
 }
 
-pub async fn it_is_restarted_under_the_agent(ward: &mut Ward) -> Result<()> {
+pub(crate) async fn it_is_restarted_under_the_agent(ward: &mut Ward) -> Result<()> {
     let before = steady(ward).await?;
     ward.apply(&pod("came-during-restart", SLEEP)).await?;
     let uid = ward.uid("came-during-restart").await?;

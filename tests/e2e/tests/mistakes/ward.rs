@@ -9,24 +9,24 @@ use e2e::{Engine, Runtime, Stack, StackOptions, image::BUSYBOX};
 use serde_json::{Value, json};
 
 /// How long anything may take; the longest is a back-off of 40 s, among all the others on a small machine.
-pub const LIMIT: Duration = Duration::from_secs(150);
+pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 /// Between two looks: each is a start of kubectl.
 const LOOK: Duration = Duration::from_millis(400);
 /// Sleeps until it is told to end.
-pub const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.2; done";
+pub(crate) const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.2; done";
 
 /// One mistake, from its making to its end.
-pub type Mistake<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+pub(crate) type Mistake<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// The installation.
-pub struct Ward {
-    pub stack: Stack,
-    pub engine: Engine,
-    pub runtime: Runtime,
+pub(crate) struct Ward {
+    pub(crate) stack: Stack,
+    pub(crate) engine: Engine,
+    pub(crate) runtime: Runtime,
 }
 
 impl Ward {
-    pub async fn open(runtime: Runtime) -> Result<Self> {
+    pub(crate) async fn open(runtime: Runtime) -> Result<Self> {
         let mut stack = Stack::start(StackOptions::default()).await?;
         let engine = Engine::start(runtime, stack.dir()).await?;
         let mut options = engine.options();
@@ -39,12 +39,12 @@ impl Ward {
     }
 
     /// A place on the host that belongs to one mistake.
-    pub fn host(&self, name: &str) -> String {
+    pub(crate) fn host(&self, name: &str) -> String {
         self.stack.dir().join("host").join(name).to_string_lossy().into_owned()
     }
 
     /// Runs kubectl.
-    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new("kubectl");
         command.arg("--kubeconfig").arg(self.stack.kubeconfig()).args(args);
         let what = args.join(" ");
@@ -61,17 +61,17 @@ impl Ward {
         self.kubectl(&[verb, "-f", &file.to_string_lossy()]).await.map(drop)
     }
 
-    pub async fn apply(&self, object: &Value) -> Result<()> {
+    pub(crate) async fn apply(&self, object: &Value) -> Result<()> {
         self.give("apply", object).await
     }
 
     /// For what is too large for the annotation in which `apply` keeps a copy.
-    pub async fn create(&self, object: &Value) -> Result<()> {
+    pub(crate) async fn create(&self, object: &Value) -> Result<()> {
         self.give("create", object).await
     }
 
     /// Applies an object that the API refuses, and returns its words.
-    pub async fn refused(&self, verb: &str, object: &Value) -> Result<String> {
+    pub(crate) async fn refused(&self, verb: &str, object: &Value) -> Result<String> {
         match self.give(verb, object).await {
             Ok(()) => bail!("kubectl {verb} took {object}"),
             Err(error) => Ok(error.to_string()),
@@ -80,11 +80,11 @@ impl Ward {
 
     /// Waits until `kubectl describe` of a pod has each of `lines` in this order, and each event. Spaces count as one. An event is its
     /// type and reason, and its source and message; a message that ends in `…` goes on.
-    pub async fn told(&self, pod: &str, lines: &[&str], events: &[(&str, &str)]) -> Result<()> {
+    pub(crate) async fn told(&self, pod: &str, lines: &[&str], events: &[(&str, &str)]) -> Result<()> {
         self.described("pod", pod, lines, events).await
     }
 
-    pub async fn described(
+    pub(crate) async fn described(
         &self,
         kind: &str,
         name: &str,
@@ -104,12 +104,12 @@ impl Ward {
     }
 
     /// One field of a pod.
-    pub async fn field(&self, pod: &str, path: &str) -> Result<String> {
+    pub(crate) async fn field(&self, pod: &str, path: &str) -> Result<String> {
         self.kubectl(&["get", "pod", pod, "-o", &format!("jsonpath={{{path}}}")]).await
     }
 
     /// The message of a waiting container, which describe does not show.
-    pub async fn waits_because(&self, pod: &str, words: &str) -> Result<()> {
+    pub(crate) async fn waits_because(&self, pod: &str, words: &str) -> Result<()> {
         let end = tokio::time::Instant::now() + LIMIT;
         loop {
             let said = self.field(pod, ".status.containerStatuses[0].state.waiting.message").await?;
@@ -121,12 +121,12 @@ impl Ward {
         }
     }
 
-    pub async fn uid(&self, pod: &str) -> Result<String> {
+    pub(crate) async fn uid(&self, pod: &str) -> Result<String> {
         self.field(pod, ".metadata.uid").await
     }
 
     /// Waits until the pod is well, and says whether it is the one that was not.
-    pub async fn well(&self, pod: &str, uid: &str) -> Result<()> {
+    pub(crate) async fn well(&self, pod: &str, uid: &str) -> Result<()> {
         let lines =
             ["Status: Running", "State: Running", "Ready: True", "Ready True", "ContainersReady True"];
         self.told(pod, &lines, &[]).await.with_context(|| format!("{pod} does not recover"))?;
@@ -135,18 +135,18 @@ impl Ward {
     }
 
     /// Waits until the rollout of a Deployment is through.
-    pub async fn rolled_out(&self, deployment: &str) -> Result<()> {
+    pub(crate) async fn rolled_out(&self, deployment: &str) -> Result<()> {
         let limit = format!("--timeout={}s", LIMIT.as_secs());
         self.kubectl(&["rollout", "status", &format!("deployment/{deployment}"), &limit]).await?;
         self.end("deployment", deployment).await
     }
 
-    pub async fn end(&self, kind: &str, name: &str) -> Result<()> {
+    pub(crate) async fn end(&self, kind: &str, name: &str) -> Result<()> {
         self.kubectl(&["delete", kind, name, "--wait=false"]).await.map(drop)
     }
 
     /// The one pod of a Deployment, once there is one that does not end.
-    pub async fn pod_of(&self, deployment: &str) -> Result<String> {
+    pub(crate) async fn pod_of(&self, deployment: &str) -> Result<String> {
         let end = tokio::time::Instant::now() + LIMIT;
         let label = format!("app={deployment}");
         loop {
@@ -188,7 +188,7 @@ fn fits(said: &str, line: &str) -> bool {
 }
 
 /// A pod of the default namespace whose one container `c` runs `script`.
-pub fn pod(name: &str, script: &str) -> Value {
+pub(crate) fn pod(name: &str, script: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": { "terminationGracePeriodSeconds": 1, "containers": [{
@@ -199,7 +199,7 @@ pub fn pod(name: &str, script: &str) -> Value {
 }
 
 /// The pod with a volume `v`, which its container sees at `/v`.
-pub fn mounting(mut pod: Value, mut source: Value) -> Value {
+pub(crate) fn mounting(mut pod: Value, mut source: Value) -> Value {
     source["name"] = "v".into();
     pod["spec"]["volumes"] = json!([source]);
     container(&mut pod)["volumeMounts"] = json!([{ "name": "v", "mountPath": "/v" }]);
@@ -207,12 +207,12 @@ pub fn mounting(mut pod: Value, mut source: Value) -> Value {
 }
 
 /// The one container of a pod.
-pub fn container(pod: &mut Value) -> &mut Value {
+pub(crate) fn container(pod: &mut Value) -> &mut Value {
     &mut pod["spec"]["containers"][0]
 }
 
 /// A Deployment of one such pod, which ends an old pod before it makes a new one.
-pub fn deployment(pod: &Value) -> Value {
+pub(crate) fn deployment(pod: &Value) -> Value {
     let name = &pod["metadata"]["name"];
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
@@ -224,5 +224,5 @@ pub fn deployment(pod: &Value) -> Value {
 }
 
 /// How describe shows the conditions of a pod that cannot begin for want of something.
-pub const UNREADY: [&str; 4] =
+pub(crate) const UNREADY: [&str; 4] =
     ["Initialized True", "Ready False", "ContainersReady False", "PodScheduled True"];
