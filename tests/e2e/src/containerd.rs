@@ -111,10 +111,7 @@ impl Containerd {
     /// go with it, and what CNI has written of them without syncing it is empty.
     pub fn power_off(&mut self) {
         self.daemon.kill();
-        kill_shims(&self.socket());
-        for mount in mounts_below(&self.dir).iter().rev() {
-            umount2(mount, MntFlags::MNT_DETACH).ok();
-        }
+        end_all(&self.socket(), &self.dir);
         fs::remove_dir_all(self.dir.join("state")).ok();
         let own = format!("{}-", self.bridge.replacen(BRIDGE, NETWORK, 1));
         for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
@@ -221,6 +218,14 @@ fn remove_port_chains() {
 }
 
 /// Shims carry the socket of the containerd that started them on their command line.
+/// What a power cut ends beside a runtime: its shims with all that runs in them, and everything mounted below its folder.
+pub(crate) fn end_all(socket: &Path, dir: &Path) {
+    kill_shims(socket);
+    for mount in mounts_below(dir).iter().rev() {
+        umount2(mount, MntFlags::MNT_DETACH).ok();
+    }
+}
+
 fn kill_shims(socket: &Path) {
     let socket = socket.to_string_lossy().into_owned();
     let Ok(processes) = procfs::process::all_processes() else { return };

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     Daemon,
-    containerd::{cgroup_driver, clean_up, fresh_number, run},
+    containerd::{cgroup_driver, clean_up, end_all, fresh_number, run},
     eventually,
     image::{self, BUSYBOX, PAUSE},
 };
@@ -148,7 +148,18 @@ impl Docker {
         fs::remove_file(file).ok();
     }
 
-    /// Starts dockerd again after [`Docker::kill`] and waits until it answers.
+    /// Ends the engine and everything that it runs at once, as a power cut does. What it keeps in memory goes with it.
+    pub fn power_off(&mut self) {
+        self.kill();
+        end_all(&self.containerd_socket(), &self.dir);
+        fs::remove_dir_all(self.dir.join("exec")).ok();
+    }
+
+    fn containerd_socket(&self) -> PathBuf {
+        self.dir.join("exec/containerd/containerd.sock")
+    }
+
+    /// Starts dockerd again after [`Docker::kill`] or [`Docker::power_off`] and waits until it answers.
     ///
     /// # Errors
     /// When it does not answer within 30 s.
@@ -192,7 +203,7 @@ impl Drop for Docker {
         if !ids.is_empty() {
             self.docker(&[&["rm", "-f"], ids.as_slice()].concat()).ok();
         }
-        let socket = self.dir.join("exec/containerd/containerd.sock");
+        let socket = self.containerd_socket();
         clean_up(&mut self.daemon, &self.dir, &socket, &self.bridge);
     }
 }

@@ -139,7 +139,15 @@ impl Engine {
         }
     }
 
-    /// Starts it again after [`Engine::kill`], and does not wait for it.
+    /// Ends the runtime and everything that it runs at once, as a power cut does.
+    pub fn power_off(&mut self) {
+        match self {
+            Self::Containerd(containerd) => containerd.power_off(),
+            Self::Docker(docker) => docker.power_off(),
+        }
+    }
+
+    /// Starts it again after [`Engine::kill`] or [`Engine::power_off`], and does not wait for it.
     ///
     /// # Errors
     /// When the process cannot be started.
@@ -150,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// Starts it again after [`Engine::kill`] and waits until it answers.
+    /// Starts it again after [`Engine::kill`] or [`Engine::power_off`] and waits until it answers.
     ///
     /// # Errors
     /// When it does not answer within 30 s.

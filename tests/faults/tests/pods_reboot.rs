@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::containerd::mounts_below;
-use e2e::{Containerd, EdgeOptions, Stack, StackOptions, eventually, image::BUSYBOX, pod};
+use e2e::{Engine, Runtime, Stack, StackOptions, eventually, image::BUSYBOX, pod};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -68,11 +68,19 @@ fn bearer(stack: &Stack, token: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_pod_that_comes_back_after_a_reboot_without_the_cloud_has_everything_that_it_was_given()
--> Result<()> {
+async fn a_pod_is_given_everything_again_after_a_reboot_without_the_cloud_on_containerd() -> Result<()> {
+    comes_back(Runtime::Containerd).await
+}
+
+#[tokio::test]
+async fn a_pod_is_given_everything_again_after_a_reboot_without_the_cloud_on_docker() -> Result<()> {
+    comes_back(Runtime::Docker).await
+}
+
+async fn comes_back(runtime: Runtime) -> Result<()> {
     let mut stack = Stack::start(StackOptions::default()).await?;
-    let mut containerd = Containerd::start(stack.dir()).await?;
-    stack.join(&EdgeOptions::on(&containerd)).await?;
+    let mut engine = Engine::start(runtime, stack.dir()).await?;
+    stack.join(&engine.options()).await?;
     stack.node_ready("edge1", LIMIT).await?;
     let out = stack.dir().join("out");
     stack.apply(&recorder(&out).to_string())?;
@@ -84,10 +92,11 @@ async fn a_pod_that_comes_back_after_a_reboot_without_the_cloud_has_everything_t
     assert!(!volumes.is_empty(), "secrets and tokens are in memory");
     stack.cloud.kill();
     stack.edge_mut()?.kill();
-    containerd.power_off();
+    engine.power_off();
     let volumes = mounts_below(&stack.dir().join("edge/kubelet"));
     assert_eq!(volumes, Vec::<PathBuf>::new(), "what was in memory is gone with the power");
-    containerd.restart().await?;
+    engine.restart().await?;
+    assert_eq!(engine.running()?.trim(), "", "everything ended with the power");
     stack.edge_mut()?.restart()?;
     let after = token_of_start(&out, 2).await?;
     let kept = std::fs::read_to_string(out.join("kept"))?;
