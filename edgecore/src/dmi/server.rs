@@ -14,6 +14,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
+use tower::util::MapResponseLayer;
 use tracing::info;
 
 use super::catalog::Source;
@@ -59,6 +60,10 @@ pub(super) async fn serve(
 ) -> Result<(), ServeError> {
     let listener = bind(&path)?;
     info!(socket = %path.display(), "mappers are served");
+    let refused_unread = {
+        let metrics = manager.metrics.clone();
+        MapResponseLayer::new(move |response| count_unread(&metrics, response))
+    };
     let service = DeviceManagerServiceServer::new(manager).max_decoding_message_size(LONGEST);
     let builder = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(dmi::DESCRIPTORS)
@@ -66,6 +71,7 @@ pub(super) async fn serve(
     // Go's clients of today ask for v1, those of yesterday for v1alpha.
     let (reflection, old_reflection) = (builder().build_v1()?, builder().build_v1alpha()?);
     Server::builder()
+        .layer(refused_unread)
         .concurrency_limit_per_connection(AT_ONCE)
         .add_service(service)
         .add_service(reflection)
@@ -74,6 +80,15 @@ pub(super) async fn serve(
         .await?;
     let _ = fs::remove_file(path);
     Ok(())
+}
+
+/// A message that is longer than may be never reaches [`Manager`]: tonic refuses it in its place.
+fn count_unread<B>(metrics: &Metrics, response: http::Response<B>) -> http::Response<B> {
+    let code = response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+    if code == Some(Code::OutOfRange) {
+        metrics.mapper_refused("oversized");
+    }
+    response
 }
 
 /// A socket for root and its group. One that an earlier run left is replaced.

@@ -204,6 +204,26 @@ async fn a_report_that_cannot_be_taken_is_refused_with_the_reason_and_changes_no
 }
 
 #[tokio::test]
+async fn a_report_that_is_too_long_is_refused_and_counted_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let edge = Edge::start(directory.path()).await;
+    boiler(&edge).await;
+    let mut manager = manager(directory.path()).await;
+    manager.report_device_status(report("default", "boiler-1", "temperature", "20")).await.unwrap();
+    let long = report("default", "boiler-1", "temperature", &"2".repeat(2 << 20));
+    let refused = manager.report_device_status(long).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    assert!(refused.message().contains("1048576"), "{refused}");
+    let page = edge.metrics.render();
+    assert!(page.contains("edgecore_mapper_requests_refused_total{reason=\"oversized\"} 1"), "{page}");
+    assert_eq!(told(&edge, "boiler-1", "temperature").await.as_deref(), Some("20"));
+    // The mapper goes on with the same connection.
+    manager.report_device_status(report("default", "boiler-1", "temperature", "21")).await.unwrap();
+    assert_eq!(told(&edge, "boiler-1", "temperature").await.as_deref(), Some("21"));
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_mapper_is_told_what_changes_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let edge = Edge::start(directory.path()).await;
