@@ -5,7 +5,7 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Filter, Packet, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 
-use crate::broker::{Broker, Disk};
+use crate::broker::Broker;
 use crate::peer::{Manner, Peer};
 
 const WEEK: u32 = 7 * 86_400;
@@ -16,13 +16,7 @@ fn plain(path: &str) -> Filter {
 
 #[tokio::test]
 async fn subscriptions_without_end_are_refused_while_the_disk_takes_nothing() {
-    let mut disk = None;
-    let mut broker = Broker::with(|directory, port, _| {
-        disk = Some(Disk::mount(&directory.join("disk")));
-        serde_json::json!({"mqttServerInternal": format!("tcp://127.0.0.1:{port}")})
-    })
-    .await;
-    let disk = disk.unwrap();
+    let (mut broker, disk) = Broker::on_small_disk().await;
     let (mut other, _) = Peer::enter(broker.port, "other", Manner::lasting(WEEK)).await;
     other.subscribe([plain("other")], None).await;
     let (eager, _) = Peer::enter(broker.port, "eager", Manner::lasting(WEEK)).await;

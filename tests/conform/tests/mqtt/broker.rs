@@ -28,7 +28,18 @@ impl Broker {
         broker
     }
 
-    /// The same, without waiting for the door to open.
+    /// One whose files lie on a disk that can be filled.
+    pub(crate) async fn on_small_disk() -> (Self, Disk) {
+        let mut disk = None;
+        let broker = Self::with(|directory, port, _| {
+            disk = Some(Disk::mount(&directory.join("disk")));
+            json!({"mqttServerInternal": format!("tcp://127.0.0.1:{port}")})
+        })
+        .await;
+        (broker, disk.unwrap())
+    }
+
+    /// As [`Broker::with`], without waiting for the door to open.
     pub(crate) async fn silent(bus: impl FnOnce(&Path, u16, u16) -> Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let [port, other] = free_ports().unwrap();

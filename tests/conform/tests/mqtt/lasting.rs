@@ -5,7 +5,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubComp, PubRec, PubRel, Publish};
 
-use crate::broker::{Broker, Disk};
+use crate::broker::Broker;
 use crate::peer::{Manner, Peer, message, retained};
 
 const WEEK: u32 = 7 * 86_400;
@@ -173,13 +173,7 @@ async fn no_acknowledged_message_is_lost_in_a_storm_of_kills() {
 
 #[tokio::test]
 async fn a_full_disk_holds_answers_back_and_nothing_else() {
-    let mut disk = None;
-    let mut broker = Broker::with(|directory, port, _| {
-        disk = Some(Disk::mount(&directory.join("disk")));
-        serde_json::json!({"mqttServerInternal": format!("tcp://127.0.0.1:{port}")})
-    })
-    .await;
-    let disk = disk.unwrap();
+    let (mut broker, disk) = Broker::on_small_disk().await;
     let (mut lasting, _) = Peer::enter(broker.port, "lasting", Manner::lasting(WEEK)).await;
     lasting.subscribe([everything("full/#")], None).await;
     lasting.leave().await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rumqttc::v5::mqttbytes::QoS::{self, AtLeastOnce, ExactlyOnce};
 use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, LastWillProperties};
 
-use crate::broker::{Broker, Disk};
+use crate::broker::Broker;
 use crate::peer::{Manner, Peer};
 
 const WEEK: u32 = 7 * 86_400;
@@ -116,13 +116,7 @@ async fn a_will_lives_from_when_it_is_spoken() {
 
 #[tokio::test]
 async fn a_full_disk_keeps_nobody_out_who_has_a_will_and_nothing_that_lasts() {
-    let mut disk = None;
-    let mut broker = Broker::with(|directory, port, _| {
-        disk = Some(Disk::mount(&directory.join("disk")));
-        serde_json::json!({"mqttServerInternal": format!("tcp://127.0.0.1:{port}")})
-    })
-    .await;
-    let disk = disk.unwrap();
+    let (mut broker, disk) = Broker::on_small_disk().await;
     let (mut watcher, _) = Peer::enter(broker.port, "watcher", Manner::lasting(WEEK)).await;
     watcher.subscribe([Filter::new("will/+", QoS::AtMostOnce)], None).await;
     let (mut later, _) = Peer::enter(broker.port, "later", Manner::lasting(WEEK)).await;
