@@ -17,6 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as KubeConfig};
 use mimalloc::MiMalloc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pages::ProgramFiles;
 use proto::config::{CloudCore, ConfigFile};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,17 +77,18 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return end(EX_USAGE, &error),
     };
+    let files = ProgramFiles::at_start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(1, &format!("the runtime cannot be started: {error}")),
     };
-    match runtime.block_on(run(config)) {
+    match runtime.block_on(run(config, files)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => end(1, &chain(&error)),
     }
 }
 
-async fn run(config: CloudCore) -> Result<()> {
+async fn run(config: CloudCore, files: ProgramFiles) -> Result<()> {
     // kube builds its TLS from the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     info!("cloudcore {} starts", env!("CARGO_PKG_VERSION"));
@@ -101,7 +103,7 @@ async fn run(config: CloudCore) -> Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     let memory_tasks = TaskSet::new("memory");
-    pages::keep_giving_back(&memory_tasks);
+    files.keep_giving_back(&memory_tasks);
 
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),

@@ -15,6 +15,7 @@ use edgecore::eventbus::{self, EventBus};
 use edgecore::local_api::LocalApi;
 use edgecore::metrics::Metrics;
 use edgecore::{devicetwin, dmi, lock, metamanager, rules, servicebus, takeover, taskmanager};
+use pages::ProgramFiles;
 use proto::config::{ConfigFile, EdgeCore, host_address};
 use tasks::TaskSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,6 +134,7 @@ fn run(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         data = %directory.display(),
         "edgecore starts"
     );
+    let files = ProgramFiles::at_start();
     // Memory is a promise: two workers do the work, a few threads may block on files.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -141,11 +143,11 @@ fn run(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(wire(config, settings))
+    runtime.block_on(wire(config, settings, files))
 }
 
 /// Who talks to whom. The store is opened first and closed last.
-async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
+async fn wire(config: EdgeCore, settings: Settings, files: ProgramFiles) -> anyhow::Result<()> {
     let store_tasks = TaskSet::new("metamanager");
     let hub_tasks = TaskSet::new("edgehub");
     let pod_tasks = TaskSet::new("edged");
@@ -231,7 +233,7 @@ async fn wire(config: EdgeCore, settings: Settings) -> anyhow::Result<()> {
     if settings.local_api.port() != 0 {
         local.serve(settings.local_api, &hub_tasks);
     }
-    pages::keep_giving_back(&memory_tasks);
+    files.keep_giving_back(&memory_tasks);
 
     let why = stop_signal().await?;
     info!("{why}: edgecore stops, containers keep running");

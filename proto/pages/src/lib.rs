@@ -1,6 +1,7 @@
 //! Pages of program files: most of an agent's memory is its own code, and most of that only its start has used.
 //!
-//! Owns: giving such pages back to the machine. Called by: the programs that run for months, once, from their `main`.
+//! Owns: giving such pages back to the machine. Called by: the programs that run for months, from their `main`, before they have a
+//! second thread.
 //!
 //! A page of a program's file that has been used once stays in the memory of its process until the machine is short of memory, and the
 //! kernel prefers to keep code that is mapped: workloads would be swapped out before it. Unmapped, it is only a cached page of a file,
@@ -12,7 +13,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use nix::sys::mman::{MmapAdvise, madvise};
-use procfs::ProcError;
+use procfs::ProcResult;
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 use tasks::TaskSet;
 use tracing::debug;
@@ -20,42 +21,53 @@ use tracing::debug;
 /// How often pages are given back. What is in use comes back with a few dozen minor faults, well below a millisecond.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Why pages cannot be given back.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `/proc` is not there or says what is not understood.
-    #[error("the mappings of this process cannot be read: {0}")]
-    Mappings(#[from] ProcError),
-    /// madvise(2) refused.
-    #[error("the kernel does not take back pages of {path}: {errno}")]
-    Advice {
-        /// The file that is mapped.
-        path: String,
-        /// What the kernel said.
-        errno: nix::Error,
-    },
+/// The program's file and those of the libraries it was started with, as far as they are mapped read-only. They stay mapped where they are
+/// until the process ends; what is mapped later, as libraries that the C library loads for a while, is not among them.
+#[derive(Debug)]
+pub struct ProgramFiles(Vec<Range>);
+
+#[derive(Debug)]
+struct Range {
+    start: NonZeroUsize,
+    /// Bytes.
+    length: usize,
 }
 
-/// Gives back what is not needed, again and again, until `tasks` end.
-pub fn keep_giving_back(tasks: &TaskSet) {
-    tasks.spawn_once("pages", |stop| async move {
-        while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-            match give_back() {
-                Ok(bytes) => debug!(bytes, "pages of program files are given back"),
-                Err(error) => return debug!("no pages are given back until the next start: {error}"),
+impl ProgramFiles {
+    /// Looks what is mapped. To be called while the process has one thread, which is in nobody's middle of mapping anything. Where the
+    /// kernel does not tell, there is nothing to give back.
+    #[must_use]
+    pub fn at_start() -> Self {
+        let ranges =
+            mappings().map(|maps| maps.iter().filter(|map| is_as_on_disk(map)).filter_map(range).collect());
+        Self(ranges.unwrap_or_else(|error| {
+            debug!("no pages are given back, the mappings of this process cannot be read: {error}");
+            Vec::new()
+        }))
+    }
+
+    /// Gives back what is not needed, again and again, until `tasks` end.
+    pub fn keep_giving_back(self, tasks: &TaskSet) {
+        tasks.spawn_once("pages", |stop| async move {
+            while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
+                if let Err(errno) = self.give_back() {
+                    return debug!("the kernel takes no pages back: {errno}");
+                }
             }
-        }
-    });
+        });
+    }
+
+    /// Unmaps the pages that this process has used so far; those that it uses again come back by themselves.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn give_back(&self) -> nix::Result<()> {
+        self.0.iter().try_for_each(unmap)
+    }
 }
 
-/// Unmaps the pages of program files and of their constants that this process has used so far; those that it uses again come back by
-/// themselves. Returns how many bytes it were.
-///
-/// # Errors
-/// When the kernel does not tell the mappings or refuses.
-pub fn give_back() -> Result<u64, Error> {
-    let maps = Process::myself()?.smaps()?;
-    maps.into_iter().filter(is_as_on_disk).try_fold(0, |sum, map| Ok(sum + unmap(&map)?))
+fn mappings() -> ProcResult<Vec<MemoryMap>> {
+    Ok(Process::myself()?.smaps()?.into_iter().collect())
 }
 
 /// Whether the mapping holds nothing but what its file holds: it cannot be written, and never was (the loader's relocations were, before
@@ -69,20 +81,21 @@ fn is_as_on_disk(map: &MemoryMap) -> bool {
         && none("Swap")
 }
 
-fn unmap(map: &MemoryMap) -> Result<u64, Error> {
+fn range(map: &MemoryMap) -> Option<Range> {
     let (start, end) = map.address;
-    let address = usize::try_from(start).ok().and_then(NonZeroUsize::new);
-    let (Some(address), Ok(length)) = (address, usize::try_from(end.saturating_sub(start))) else {
-        return Ok(0);
-    };
-    let start = NonNull::<c_void>::without_provenance(address);
-    // SAFETY: the range is one mapping of this process, private, of a file, not writable, and no page of it differs from the file
-    // (`is_as_on_disk`), so whatever is read there later is what would be read now. Nothing of the kind is unmapped while a program runs:
-    // we load no libraries at runtime.
+    let start_at = NonZeroUsize::new(usize::try_from(start).ok()?)?;
+    Some(Range { start: start_at, length: usize::try_from(end.checked_sub(start)?).ok()? })
+}
+
+fn unmap(range: &Range) -> nix::Result<()> {
+    let start = NonNull::<c_void>::without_provenance(range.start);
+    // SAFETY: the range is a mapping of the program's file or of a library that it was started with (`at_start`), which nothing unmaps,
+    // moves or makes writable while the process lives. It is private, not writable, and no page of it differed from the file
+    // (`is_as_on_disk`), so whatever is read there later is what would be read now.
     #[expect(unsafe_code, reason = "the one call this crate is for")]
-    let advised = unsafe { madvise(start, length, MmapAdvise::MADV_DONTNEED) };
-    advised.map_err(|errno| Error::Advice { path: format!("{:?}", map.pathname), errno })?;
-    Ok(map.extension.map.get("Rss").copied().unwrap_or(0))
+    unsafe {
+        madvise(start, range.length, MmapAdvise::MADV_DONTNEED)
+    }
 }
 
 #[cfg(test)]
@@ -95,10 +108,10 @@ mod tests {
 
     #[test]
     fn what_is_given_back_leaves_the_process_and_the_process_goes_on() {
+        let files = ProgramFiles::at_start();
         let before = of_files();
-        let given = give_back().unwrap();
+        files.give_back().unwrap();
         let after = of_files();
-        assert!(given > 0, "nothing was given back of {before} bytes");
         assert!(after < before, "{before} bytes of files before, {after} after");
         // Code and constants that were just unmapped.
         assert_eq!(format!("{:?}", "constants".repeat(2)), "\"constantsconstants\"");
@@ -108,13 +121,13 @@ mod tests {
     fn relocated_constants_stay_as_the_loader_made_them() {
         // A table of pointers, which the loader wrote and then made read-only.
         static TABLE: [&str; 3] = ["one", "two", "three"];
-        give_back().unwrap();
+        ProgramFiles::at_start().give_back().unwrap();
         assert_eq!(std::hint::black_box(&TABLE).concat(), "onetwothree");
     }
 
     #[test]
     fn what_was_written_is_no_longer_as_on_disk() {
-        let maps = Process::myself().unwrap().smaps().unwrap();
+        let maps = mappings().unwrap();
         let kept = |map: &&MemoryMap| !is_as_on_disk(map);
         let written = maps.iter().filter(|map| map.perms.contains(MMPermissions::WRITE));
         assert_eq!(written.clone().filter(kept).count(), written.count());

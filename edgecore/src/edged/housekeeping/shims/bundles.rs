@@ -119,7 +119,7 @@ mod tests {
         for other in [
             "/run/containerd/io.containerd.runtime.v2.task/moby/0a1b",
             "/",
-            "/home/k8s.io/0a1b",
+            "/data/k8s.io/0a1b",
             "0a1b",
             "/run/containerd/io.containerd.runtime.v2.task/k8s.io/0a1b/rootfs",
         ] {
