@@ -15,7 +15,11 @@ use k8s_cri::v1::{
 };
 use tonic::transport::{Channel, Endpoint, Uri};
 
+/// How long a runtime has to answer a question.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long it has to end a pod and take its network down: as long as kubelets wait for it (`runtimeRequestTimeout`). A small
+/// machine with all its pods to end is not done in seconds.
+pub(crate) const REMOVAL_LIMIT: Duration = Duration::from_secs(120);
 /// Kubernetes' own label; every pod sandbox that an edge agent makes has it.
 pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
 
@@ -43,6 +47,11 @@ pub(crate) enum RuntimeError {
     #[error("it does not answer as Docker Engine 20.10 or newer: {0}")]
     NotDocker(String),
 }
+
+/// Why a pod is still there: the runtime has refused, or was not done in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime did not do it: {0}")]
+pub(crate) struct NotRemoved(pub(crate) String);
 
 /// What a runtime says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +84,7 @@ impl Cri {
             async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
         });
         let channel = Endpoint::from_static("http://cri.invalid")
-            .timeout(ANSWER_LIMIT)
+            .timeout(REMOVAL_LIMIT)
             .connect_with_connector(connector)
             .await
             .map_err(|error| RuntimeError::Refused { socket, reason: error.to_string() })?;
@@ -87,8 +96,14 @@ impl Cri {
 
     /// Asks who it is and whether it is ready.
     pub(crate) async fn facts(&mut self) -> Result<Facts, RuntimeError> {
-        let version = self.client.version(VersionRequest::default()).await.map_err(not_cri)?.into_inner();
-        let status = self.client.status(StatusRequest { verbose: true }).await.map_err(not_cri)?.into_inner();
+        let version =
+            self.client.version(question(VersionRequest::default())).await.map_err(not_cri)?.into_inner();
+        let status = self
+            .client
+            .status(question(StatusRequest { verbose: true }))
+            .await
+            .map_err(not_cri)?
+            .into_inner();
         let conditions = status.status.unwrap_or_default().conditions;
         let broken = |name: &str| {
             let condition = conditions.iter().find(|condition| condition.r#type == name)?;
@@ -105,7 +120,7 @@ impl Cri {
 
     /// What CRI-O and containerd 2 answer; older ones do not know the question.
     async fn driver_by_rpc(&mut self) -> Option<&'static str> {
-        let answer = self.client.runtime_config(RuntimeConfigRequest {}).await.ok()?.into_inner();
+        let answer = self.client.runtime_config(question(RuntimeConfigRequest {})).await.ok()?.into_inner();
         match answer.linux?.cgroup_driver {
             0 => Some("systemd"),
             1 => Some("cgroupfs"),
@@ -115,27 +130,48 @@ impl Cri {
 
     /// The sandboxes of Kubernetes pods, running or not.
     pub(crate) async fn pods(&mut self) -> Result<Vec<PodSandbox>, RuntimeError> {
-        let listed = self.client.list_pod_sandbox(ListPodSandboxRequest::default()).await.map_err(not_cri)?;
+        let listed = self
+            .client
+            .list_pod_sandbox(question(ListPodSandboxRequest::default()))
+            .await
+            .map_err(not_cri)?;
         let pods = listed.into_inner().items.into_iter();
         Ok(pods.filter(|pod| pod.labels.contains_key(POD_UID)).collect())
     }
 
     /// Stops and removes a pod with its containers and its network.
-    pub(crate) async fn remove_pod(&mut self, id: &str) -> Result<(), RuntimeError> {
+    pub(crate) async fn remove_pod(&mut self, id: &str) -> Result<(), NotRemoved> {
         let pod_sandbox_id = id.to_owned();
         self.client
             .stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() })
             .await
-            .map_err(not_cri)?;
-        self.client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await.map_err(not_cri)?;
+            .map_err(not_removed)?;
+        self.client
+            .remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id })
+            .await
+            .map_err(not_removed)?;
         Ok(())
     }
 
     /// Whether the image half of CRI answers too.
     pub(crate) async fn has_images(&mut self) -> Result<(), RuntimeError> {
-        self.images.list_images(k8s_cri::v1::ListImagesRequest::default()).await.map_err(not_cri)?;
+        self.images
+            .list_images(question(k8s_cri::v1::ListImagesRequest::default()))
+            .await
+            .map_err(not_cri)?;
         Ok(())
     }
+}
+
+/// A request that is answered at once by a runtime that works.
+fn question<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(ANSWER_LIMIT);
+    request
+}
+
+fn not_removed(status: tonic::Status) -> NotRemoved {
+    NotRemoved(status.message().to_owned())
 }
 
 fn not_cri(status: tonic::Status) -> RuntimeError {

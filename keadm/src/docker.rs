@@ -12,7 +12,7 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 
-use crate::cri::{ANSWER_LIMIT, Facts, POD_UID, RuntimeError, open, socket_of};
+use crate::cri::{ANSWER_LIMIT, Facts, NotRemoved, POD_UID, REMOVAL_LIMIT, RuntimeError, open, socket_of};
 
 /// The API of Docker Engine 20.10, and the oldest that engines of 2025 still serve.
 const VERSIONS: [ClientVersion; 2] = [
@@ -82,11 +82,12 @@ impl Engine {
     }
 
     /// Ends and removes one of them.
-    pub(crate) async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), NotRemoved> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.api.remove_container(id, Some(options)).await {
+        let patient = self.api.clone().with_timeout(REMOVAL_LIMIT);
+        match patient.remove_container(id, Some(options)).await {
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
-            Err(error) => Err(no_docker(&error)),
+            Err(error) => Err(NotRemoved(words(&error))),
         }
     }
 }

@@ -6,7 +6,7 @@
 use proto::config::{RuntimeApi, RuntimeType};
 
 use crate::{
-    cri::{Cri, Facts, RuntimeError},
+    cri::{Cri, Facts, NotRemoved, RuntimeError},
     docker::Engine,
 };
 
@@ -55,7 +55,7 @@ impl Runtime {
     }
 
     /// Stops and removes one of them, with its network.
-    pub(crate) async fn remove_pod(&mut self, id: &str) -> Result<(), RuntimeError> {
+    pub(crate) async fn remove_pod(&mut self, id: &str) -> Result<(), NotRemoved> {
         match self {
             Self::Cri(cri) => cri.remove_pod(id).await,
             Self::Docker(engine) => engine.remove(id).await,

@@ -139,6 +139,8 @@ answers() {
 }
 crictl_ips() { find /var/lib/cni/networks/pods -name '10.99.*' -printf '%f\n' 2> /dev/null; }
 
+last_words() { journalctl -b -u edgecore -o short-monotonic | tail -n 40 | cut -c1-300; }
+
 came_back() {
   [[ $(systemctl is-active cloudcore) != active ]] || fail "the cloud runs: this shows nothing"
   within 30 "edgecore is active by itself" systemctl -q is-active edgecore
@@ -146,6 +148,7 @@ came_back() {
   within 20 "a pod answers on its port" answers
   within 20 "the edge still knows the reading $1" known_here "$1"
   say "edgecore: $(systemctl show edgecore -p NRestarts), pods after $(cut -d. -f1 /proc/uptime) s of uptime"
+  say "records of networks that were empty: $(journalctl -b -u edgecore | grep -c 'what CNI kept')"
   say "pods' groups: $(find /sys/fs/cgroup/kubepods.slice -name '*-pod*.slice' -printf '%f ' )"
 }
 
@@ -187,7 +190,9 @@ reboot_step() {
       within 60 "both pods are Ready in the cloud" deployed
       k get nodes -o wide
       k get pods -o wide
-      keadm reset --force > $state/reset 2>&1 || { cat $state/reset; fail "keadm reset"; }
+      keadm reset --force > $state/reset 2>&1 || { cat $state/reset; last_words; fail "keadm reset"; }
+      # systemd would say that it killed it.
+      journalctl -b -u edgecore | grep -F 'SIGKILL' && { last_words; fail "edgecore did not end when it was told to"; }
       [[ ! -e /etc/systemd/system/edgecore.service ]] || fail "keadm reset left edgecore.service"
       local left
       left=$(find /sys/fs/cgroup -name '*-pod*.slice' -printf '%f ')

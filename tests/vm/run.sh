@@ -175,7 +175,7 @@ gather() {
   say "building"
   cargo build --locked -q -p cloudcore -p edgecore -p keadm
   local pods program
-  pods=$(cargo test --locked --no-run --message-format json -p edgecore --test edged_pods 2> /dev/null |
+  pods=$(cargo test --locked -q --no-run --message-format json-render-diagnostics -p edgecore --test edged_pods |
     jq -r 'select(.executable != null and .target.name == "edged_pods") | .executable')
   for program in cloudcore edgecore keadm; do
     strip -o "$share/bin/$program" "$CARGO_TARGET_DIR/debug/$program"
