@@ -56,7 +56,7 @@ pods() {
       say "ok      $name ($((SECONDS - begun)) s)"
     else
       say "FAILED  $name ($((SECONDS - begun)) s)"
-      tail -n 40 $state/test.log | cut -c1-600
+      { grep -A 12 'panicked at' $state/test.log; tail -n 40 $state/test.log; } | cut -c1-600
       wrong=$((wrong + 1))
     fi
   done

@@ -8,7 +8,8 @@
 #
 #   SKERRY_VM_TESTS    which tests of edged the pods steps run: names, or parts of them (default: a selection where the
 #                      processor is emulated, all of them otherwise)
-#   SKERRY_VM_ACCEL    kvm or tcg, instead of what works here
+#   SKERRY_VM_ACCEL    kvm or tcg, instead of what works here; or icount: emulated, with a clock that counts instructions, so that
+#                      nothing in the machine runs out of time on a busy host; half as fast as tcg
 #
 # Needs root on Debian or Ubuntu with Rust; installs qemu and mmdebstrap with apt-get. The image is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/skerry/vm (1.4 GB); a step's machine writes to a layer of its own that goes with it. Without a
@@ -95,7 +96,11 @@ make_image() {
 # A /dev/kvm that makes a machine need not run a kernel in it: sandboxes that nest them are known not to.
 choose_accelerator() {
   accel=${SKERRY_VM_ACCEL:-}
-  [[ -z $accel ]] || return 0
+  case $accel in
+    kvm | tcg | icount) return ;;
+    "") ;;
+    *) fail "SKERRY_VM_ACCEL=$accel is nothing that this knows" "set it to kvm, tcg or icount, or not at all" ;;
+  esac
   accel=tcg
   if [[ ! -w /dev/kvm ]]; then
     say "there is no /dev/kvm: the processor is emulated"
@@ -109,9 +114,13 @@ choose_accelerator() {
 
 # boot: starts the machine of the step in $out; its PID is in $machine.
 boot() {
-  local cpu=host,-arch-capabilities options=kvm
-  [[ $accel == kvm ]] || { cpu=max options=tcg,thread=multi,tb-size=512; }
-  qemu-system-x86_64 -accel "$options" -cpu "$cpu" -smp 2 -m 3072 -nographic \
+  local cpu=host,-arch-capabilities options=kvm cpus=2 clock=()
+  case $accel in
+    tcg) cpu=max options=tcg,thread=multi,tb-size=512 ;;
+    # A nanosecond each; one processor, because the clock waits for every other one to come up.
+    icount) cpu=max options=tcg,thread=single,tb-size=512 cpus=1 clock=(-icount "shift=0,sleep=on") ;;
+  esac
+  qemu-system-x86_64 -accel "$options" "${clock[@]}" -cpu "$cpu" -smp "$cpus" -m 3072 -nographic \
     -kernel "$cache/vmlinuz" -initrd "$cache/initrd" \
     -append "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off" \
     -drive "file=$out/disk.qcow2,if=virtio,cache=unsafe" \
