@@ -42,7 +42,7 @@ pub(super) async fn run(handle: Handle, tools: Tools, stop: CancellationToken) -
         let done = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = handle.until_gone(&task.id, task.given) => continue,
-            done = step(kind, action, &task.spec, &tools) => done,
+            done = step(kind, action, &task.spec, &handle.settings.node, &tools) => done,
         };
         let job = &task.id.job;
         match &done.failure {
@@ -74,9 +74,9 @@ async fn keep(handle: &Handle, task: &Task, report: ActionReport, stop: &Cancell
     }
 }
 
-async fn step(kind: JobType, action: Action, spec: &str, tools: &Tools) -> Done {
+async fn step(kind: JobType, action: Action, spec: &str, node: &str, tools: &Tools) -> Done {
     match kind {
-        JobType::ImagePrePull => prepull::step(action, spec, tools).await,
+        JobType::ImagePrePull => prepull::step(action, spec, node, tools).await,
     }
 }
 

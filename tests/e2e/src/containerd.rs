@@ -77,8 +77,16 @@ impl Containerd {
     /// # Errors
     /// When the import fails.
     pub fn add_image(&self, name: &str, command: &[&str]) -> Result<()> {
+        self.add_image_holding(name, command, &[])
+    }
+
+    /// The same with content of its own, so that no other image has its layer.
+    ///
+    /// # Errors
+    /// As [`Containerd::add_image`].
+    pub fn add_image_holding(&self, name: &str, command: &[&str], own: &[u8]) -> Result<()> {
         let archive = self.dir.join("image.tar");
-        image::write_archive(&archive, name, command)?;
+        image::write_archive_holding(&archive, name, command, own)?;
         self.ctr(&["images", "import", &archive.to_string_lossy()])?;
         Ok(fs::remove_file(archive)?)
     }
@@ -90,7 +98,27 @@ impl Containerd {
     pub fn push(&self, name: &str, user: &str, password: &str) -> Result<()> {
         let login = format!("{user}:{password}");
         self.ctr(&["images", "push", "--plain-http", "--user", &login, name])?;
-        self.ctr(&["images", "rm", "--sync", name]).map(drop)
+        // CRI gives each image its id as a second name, under which it would stay.
+        let names = self.names_of(name)?;
+        let shared = names.iter().any(|other| other != name && !other.starts_with("sha256:"));
+        for other in names.iter().filter(|other| *other == name || !shared) {
+            self.ctr(&["images", "rm", "--sync", other])?;
+        }
+        Ok(())
+    }
+
+    /// All names of the image of this name.
+    fn names_of(&self, name: &str) -> Result<Vec<String>> {
+        let listed = self.ctr(&["images", "ls"])?;
+        // REF TYPE DIGEST ...
+        let rows = listed.lines().filter_map(|row| {
+            let mut words = row.split_whitespace();
+            Some((words.next()?, words.nth(1)?))
+        });
+        let rows: Vec<_> = rows.collect();
+        let digest = rows.iter().find(|(of, _)| *of == name).map(|(_, digest)| *digest);
+        let same = rows.iter().filter(|(_, of)| Some(*of) == digest);
+        Ok(same.map(|(of, _)| (*of).to_owned()).collect())
     }
 
     /// Runs `ctr` against this containerd in CRI's namespace and returns what it prints.

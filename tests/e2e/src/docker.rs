@@ -105,8 +105,16 @@ impl Docker {
     /// # Errors
     /// When that fails.
     pub fn add_image(&self, name: &str, command: &[&str]) -> Result<()> {
+        self.add_image_holding(name, command, &[])
+    }
+
+    /// The same with content of its own, so that no other image has its layer.
+    ///
+    /// # Errors
+    /// As [`Docker::add_image`].
+    pub fn add_image_holding(&self, name: &str, command: &[&str], own: &[u8]) -> Result<()> {
         let archive = self.dir.join("image.tar");
-        image::write_archive(&archive, name, command)?;
+        image::write_archive_holding(&archive, name, command, own)?;
         self.docker(&["load", "-q", "-i", &archive.to_string_lossy()])?;
         Ok(fs::remove_file(archive)?)
     }

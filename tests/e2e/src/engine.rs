@@ -87,6 +87,17 @@ impl Engine {
         }
     }
 
+    /// The same with content of its own, so that no other image has its layer.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn add_image_holding(&self, name: &str, command: &[&str], own: &[u8]) -> Result<()> {
+        match self {
+            Self::Containerd(containerd) => containerd.add_image_holding(name, command, own),
+            Self::Docker(docker) => docker.add_image_holding(name, command, own),
+        }
+    }
+
     /// Pushes an image that is here to its registry, and forgets it here.
     ///
     /// # Errors

@@ -25,6 +25,14 @@ const HOST_BUSYBOX: &str = "/bin/busybox";
 /// # Errors
 /// When the host has no static busybox or the file cannot be written.
 pub fn write_archive(path: &Path, name: &str, command: &[&str]) -> Result<()> {
+    write_archive_holding(path, name, command, &[])
+}
+
+/// The same with content of its own, so that no other image has its layer.
+///
+/// # Errors
+/// As [`write_archive`].
+pub fn write_archive_holding(path: &Path, name: &str, command: &[&str], own: &[u8]) -> Result<()> {
     let busybox = fs::read(HOST_BUSYBOX)
         .with_context(|| format!("{HOST_BUSYBOX} is missing: apt-get install busybox-static"))?;
     let mut layer = Tar::default();
@@ -39,6 +47,9 @@ pub fn write_archive(path: &Path, name: &str, command: &[&str]) -> Result<()> {
     );
     layer.entry("etc/group", Kind::File(b"root:x:0:\nnobody:x:65534:\n"), 0o644);
     layer.entry("bin/busybox", Kind::File(&busybox), 0o755);
+    if !own.is_empty() {
+        layer.entry("var/own", Kind::File(own), 0o644);
+    }
     for applet in APPLETS {
         layer.entry(&format!("bin/{applet}"), Kind::Link("busybox"), 0o777);
     }

@@ -1,6 +1,11 @@
 //! A private image registry that lets nobody in without a name and a password.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,6 +23,7 @@ const HTPASSWD: &str = "edge:$2b$05$59OoidVgaVtoKtm6nk9XxeWqyNUOA3hqgs3uRldIXWya
 pub struct Registry {
     daemon: Daemon,
     port: u16,
+    dir: PathBuf,
 }
 
 impl Registry {
@@ -40,7 +46,7 @@ impl Registry {
         let args = ["serve", &*file.to_string_lossy()];
         let daemon = Daemon::start("docker-registry", program, &args, &dir.join("registry.log"))
             .context("apt-get install docker-registry")?;
-        let registry = Self { daemon, port };
+        let registry = Self { daemon, port, dir: dir.to_owned() };
         registry.answers().await?;
         Ok(registry)
     }
@@ -53,6 +59,14 @@ impl Registry {
     /// Host and port, as image names and pull secrets have them.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The files of what it holds: layers, configurations and manifests.
+    pub fn blobs(&self) -> BTreeSet<PathBuf> {
+        let below =
+            |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let starts = below(self.dir.join("data/docker/registry/v2/blobs/sha256"));
+        starts.flat_map(below).map(|blob| blob.join("data")).filter(|data| data.is_file()).collect()
     }
 
     /// Goes away, or comes back with what it held.

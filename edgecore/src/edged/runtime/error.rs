@@ -38,6 +38,15 @@ pub enum RuntimeError {
         /// The deadline.
         limit: Duration,
     },
+    /// Nothing more of an image comes, though nobody says why.
+    #[error(
+        "nothing came from the registry for {} s (runtimeRequestTimeout), and the pull was given up",
+        limit.as_secs()
+    )]
+    Stalled {
+        /// So long.
+        limit: Duration,
+    },
     /// The object is not there (any more).
     #[error("{call}: {message}")]
     NotFound {
@@ -78,7 +87,7 @@ impl RuntimeError {
         let (code, words) = match self {
             Self::NotFound { message, .. } => ("NotFound", message.clone()),
             Self::Failed { code: Some(code), message, .. } => (*code, message.clone()),
-            Self::Timeout { .. } => ("DeadlineExceeded", self.to_string()),
+            Self::Timeout { .. } | Self::Stalled { .. } => ("DeadlineExceeded", self.to_string()),
             _ => return self.to_string(),
         };
         format!("rpc error: code = {code} desc = {words}")

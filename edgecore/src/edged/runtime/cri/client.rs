@@ -204,7 +204,11 @@ impl ContainerRuntime for Cri {
         let image = Some(cri::ImageSpec { image: name.to_owned(), ..Default::default() });
         let request = cri::PullImageRequest { image, auth, sandbox_config: Some(sandbox) };
         let mut client = self.images.clone();
-        Ok(Box::pin(self.call("PullImage", PULL, client.pull_image(request))).await?.image_ref)
+        let pull = Box::pin(self.call("PullImage", PULL, client.pull_image(request)));
+        tokio::select! {
+            pulled = pull => Ok(pulled?.image_ref),
+            () = self.nothing_comes() => Err(RuntimeError::Stalled { limit: self.limit }),
+        }
     }
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {

@@ -98,7 +98,7 @@ impl Cri {
     }
 
     /// Calls one of containerd's own services.
-    async fn ask<T, R>(&self, path: &'static str, request: T) -> Result<R, RuntimeError>
+    pub(super) async fn ask<T, R>(&self, path: &'static str, request: T) -> Result<R, RuntimeError>
     where
         T: Message + Default + Clone + 'static,
         R: Message + Default + Clone + 'static,

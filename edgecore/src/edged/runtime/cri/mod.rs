@@ -4,6 +4,7 @@
 mod client;
 mod cni_results;
 mod containerd_events;
+mod containerd_pulls;
 mod containerd_tasks;
 mod convert;
 mod networks;

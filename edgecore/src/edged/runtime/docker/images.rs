@@ -31,22 +31,30 @@ impl Docker {
         const CALL: &str = "PullImage";
         let options = CreateImageOptionsBuilder::new().from_image(name).build();
         let credentials = auth.map(credentials);
+        let limit = self.options.limit;
         let pulled = self
             .call(CALL, PULL, |api| async move {
                 let mut progress = api.create_image(Some(options), None, credentials);
-                while let Some(step) = progress.next().await {
-                    step?;
+                // The engine tells each step, unpacking too: silence is the registry's.
+                while let Ok(told) = tokio::time::timeout(limit, progress.next()).await {
+                    match told {
+                        Some(step) => drop(step?),
+                        None => return Ok(true),
+                    }
                 }
-                Ok(())
+                Ok(false)
             })
             .await;
-        pulled.map_err(|error| match error {
+        let all = pulled.map_err(|error| match error {
             // What is missing is the image in its registry, not something here.
             RuntimeError::NotFound { call, message } => {
                 RuntimeError::Failed { call, code: Some(UNKNOWN), message }
             }
             other => other,
         })?;
+        if !all {
+            return Err(RuntimeError::Stalled { limit });
+        }
         let image = self.find_image(name).await?;
         image
             .map(|image| image.id)
