@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mapper::{Config, ConfigError, Device, Error};
+use mapper::{Config, ConfigError, Device, Error, Property, Receipt};
 use mqtts::{Broker, Trust, Tunnel};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, Transport};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, Transport};
 use tasks::TaskSet;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::ledger::Ledger;
 use crate::path::{Source, matches};
 
 /// Messages that wait to be sent.
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     client: AsyncClient,
     qos: QoS,
     shared: Arc<Shared>,
+    /// Of what was taken last.
+    receipt: Option<Receipt>,
     /// Ends the connection when dropped.
     _tasks: TaskSet,
     /// Likewise, of TLS.
@@ -45,14 +48,32 @@ pub(crate) struct Link {
 struct Shared {
     inbox: Mutex<Inbox>,
     news: Notify,
+    ledger: Arc<Ledger>,
 }
 
-/// Per property: its newest value, or why there is none.
 #[derive(Default)]
 struct Inbox {
-    values: BTreeMap<String, Result<String, String>>,
+    heard: BTreeMap<String, Heard>,
     /// Why the connection is of no use any more.
     broken: Option<String>,
+}
+
+/// Of a property, since it was taken last.
+#[derive(Default)]
+struct Heard {
+    /// Its newest value.
+    value: Option<String>,
+    receipt: Option<Receipt>,
+    /// Why a message after that has none.
+    trouble: Option<String>,
+}
+
+/// A property that messages are of.
+struct Topic {
+    property: String,
+    source: Source,
+    /// Whether anybody wants to know it.
+    is_read: bool,
 }
 
 // === impl Server ===
@@ -105,14 +126,21 @@ fn trust(config: &Config) -> Result<Trust, ConfigError> {
     Ok(Trust { authorities: config.text("caFile")?.map(Into::into), identity })
 }
 
+// === impl Topic ===
+
+impl Topic {
+    fn of(property: &Property) -> Result<Self, ConfigError> {
+        let source = Source::of(property)?;
+        Ok(Self { property: property.name.clone(), source, is_read: property.is_read() })
+    }
+}
+
 // === impl Link ===
 
 impl Link {
     /// Connected and subscribed when it returns.
     pub(crate) async fn open(server: &Server, device: &Device) -> Result<Self, Error> {
-        let sources =
-            device.properties.iter().map(|property| Ok((property.name.clone(), Source::of(property)?)));
-        let sources = sources.collect::<Result<Vec<_>, ConfigError>>()?;
+        let topics = device.properties.iter().map(Topic::of).collect::<Result<Vec<_>, ConfigError>>()?;
         let tunnel = server.tls.as_ref().map(|trust| {
             let broker = Broker { host: server.host.clone(), port: server.port, trust: trust.clone() };
             Tunnel::open_temporary(broker)
@@ -126,11 +154,14 @@ impl Link {
         options.set_keep_alive(Duration::from_secs(15)).set_max_packet_size(LONGEST, LONGEST);
         // What is published while the mapper is away waits for it.
         options.set_clean_session(false);
+        // What edgecore does not have yet waits there too.
+        options.set_manual_acks(true);
         if let Some((user, password)) = &server.login {
             options.set_credentials(user, password);
         }
         let (client, mut events) = AsyncClient::new(options, QUEUE);
-        let mut filters: Vec<&str> = sources.iter().map(|(_, source)| source.topic.as_str()).collect();
+        expect_releases(&mut events);
+        let mut filters: Vec<&str> = topics.iter().map(|topic| topic.source.topic.as_str()).collect();
         filters.sort_unstable();
         filters.dedup();
         for filter in &filters {
@@ -144,30 +175,53 @@ impl Link {
                 Error::link(failure.unwrap_or_else(|| format!("{}:{}: {error}", server.host, server.port)))
             })? {
                 Event::Incoming(Packet::SubAck(_)) => left -= 1,
-                Event::Incoming(Packet::Publish(message)) => {
-                    shared.take(&sources, &message.topic, &message.payload)
-                }
+                Event::Incoming(Packet::Publish(message)) => shared.take(&topics, &message),
                 _ => {}
             }
         }
         let tasks = TaskSet::new("mqtt");
+        let (ledger, acknowledging) = (Arc::clone(&shared.ledger), client.clone());
+        tasks.spawn_once("acknowledgements", move |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ledger.acknowledge(&acknowledging) => {}
+            }
+        });
         let inbox = Arc::clone(&shared);
         tasks.spawn_once("client", move |stop| async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = listen(events, &inbox, &sources) => {}
+                () = listen(events, &inbox, &topics) => {}
             }
         });
-        Ok(Self { client, qos: server.qos, shared, _tasks: tasks, _tunnel: tunnel })
+        Ok(Self { client, qos: server.qos, shared, receipt: None, _tasks: tasks, _tunnel: tunnel })
     }
 
     /// What is new about the property.
     pub(crate) fn take(&mut self, property: &str) -> Result<Option<String>, Error> {
+        self.receipt = None;
         let mut inbox = self.shared.inbox();
-        if let Some(why) = &inbox.broken {
-            return Err(Error::link(why));
+        let Inbox { heard, broken } = &mut *inbox;
+        let heard = heard.get_mut(property);
+        match (heard, broken) {
+            (Some(Heard { value: value @ Some(_), receipt, .. }), broken) => {
+                self.receipt = receipt.take();
+                if broken.is_some() {
+                    // There may be no other reading soon that says so.
+                    self.shared.news.notify_one();
+                }
+                Ok(value.take())
+            }
+            (_, Some(why)) => Err(Error::link(why)),
+            (heard, None) => {
+                heard.and_then(|heard| heard.trouble.take()).map_or(Ok(None), |why| Err(Error::property(why)))
+            }
         }
-        inbox.values.remove(property).transpose().map_err(Error::property)
+    }
+
+    /// Of what was taken last.
+    pub(crate) fn receipt(&mut self) -> Option<Receipt> {
+        self.receipt.take()
     }
 
     pub(crate) async fn publish(&mut self, topic: String, payload: String) -> Result<(), Error> {
@@ -180,14 +234,30 @@ impl Link {
     }
 }
 
-async fn listen(mut events: EventLoop, inbox: &Shared, sources: &[(String, Source)]) {
+/// A broker that lost a connection between PUBREC and PUBREL begins the next one with PUBREL, and the client breaks a connection for
+/// one of a message that it does not know: let it know of all that there can be.
+fn expect_releases(events: &mut EventLoop) {
+    let mut message = Publish::new("", QoS::ExactlyOnce, Vec::new());
+    for id in 1..=u16::MAX {
+        message.pkid = id;
+        // It cannot fail, and says that a message came, which is not so.
+        let _ = events.state.handle_incoming_packet(Packet::Publish(message.clone()));
+        events.state.events.clear();
+    }
+}
+
+async fn listen(mut events: EventLoop, inbox: &Shared, topics: &[Topic]) {
+    let heard = |event| {
+        if let Event::Incoming(Packet::Publish(message)) = event {
+            inbox.take(topics, &message);
+        }
+    };
     loop {
         match events.poll().await {
-            Ok(Event::Incoming(Packet::Publish(message))) => {
-                inbox.take(sources, &message.topic, &message.payload)
-            }
-            Ok(_) => {}
+            Ok(event) => heard(event),
             Err(error) => {
+                // What came together with the end.
+                events.state.events.drain(..).for_each(heard);
                 inbox.inbox().broken = Some(error.to_string());
                 inbox.news.notify_one();
                 return;
@@ -204,16 +274,35 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, sources: &[(String, Source)], topic: &str, payload: &[u8]) {
-        let mut known = false;
-        for (property, source) in sources.iter().filter(|(_, source)| matches(&source.topic, topic)) {
-            self.inbox().values.insert(property.clone(), source.value(payload));
-            known = true;
+    fn take(&self, topics: &[Topic], message: &Publish) {
+        let of_message = || topics.iter().filter(|topic| matches(&topic.source.topic, &message.topic));
+        let values: Vec<_> = of_message()
+            .filter(|topic| topic.is_read)
+            .map(|topic| (&topic.property, topic.source.value(&message.payload)))
+            .collect();
+        // What is of no use is acknowledged: it would come again for ever.
+        let receipts = self.ledger.enter(message, values.iter().filter(|(_, value)| value.is_ok()).count());
+        if of_message().next().is_none() {
+            warn!(topic = message.topic, "a message that nobody subscribed to");
         }
-        if known {
-            self.news.notify_one();
-        } else {
-            warn!(topic, "a message that nobody subscribed to");
+        if values.is_empty() {
+            return;
         }
+        let mut inbox = self.inbox();
+        for (property, value) in values {
+            let heard = inbox.heard.entry(property.clone()).or_default();
+            match value {
+                Ok(value) => {
+                    let receipt = Receipt::newest(heard.receipt.take(), receipts.one());
+                    *heard = Heard { value: Some(value), receipt, trouble: None };
+                }
+                // A value that came before it is one all the same.
+                Err(why) => heard.trouble = Some(why),
+            }
+        }
+        self.news.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! A mapper for sensors that publish JSON of any shape over MQTT: a topic and a JSONPath make a property.
 
+mod ledger;
 mod link;
 mod path;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use mapper::{ConfigError, Device, Error, Options, Property, Protocol};
+use mapper::{ConfigError, Device, Error, Options, Property, Protocol, Receipt};
 
 use link::{Link, Server};
 use path::Source;
@@ -42,6 +43,10 @@ impl Protocol for Mqtt {
 
     async fn read(&self, link: &mut Link, property: &Property) -> Result<Option<String>, Error> {
         link.take(&property.name)
+    }
+
+    fn receipt(&self, link: &mut Link, _property: &Property) -> Option<Receipt> {
+        link.receipt()
     }
 
     async fn write(&self, link: &mut Link, property: &Property, value: &str) -> Result<(), Error> {

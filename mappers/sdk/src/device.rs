@@ -102,8 +102,12 @@ impl Device {
 
     /// Whether the other is reached and read the same way, so that the connection can stay.
     pub(crate) fn same_link(&self, other: &Self) -> bool {
-        let ways = |device: &Self| -> Vec<(String, Config)> {
-            device.properties.iter().map(|one| (one.name.clone(), one.config.clone())).collect()
+        let ways = |device: &Self| -> Vec<(String, Config, bool)> {
+            device
+                .properties
+                .iter()
+                .map(|one| (one.name.clone(), one.config.clone(), one.is_read()))
+                .collect()
         };
         self.config == other.config && ways(self) == ways(other)
     }
@@ -129,8 +133,9 @@ impl Property {
         }
     }
 
-    /// Whether anybody wants to know it.
-    pub(crate) fn is_read(&self) -> bool {
+    /// Whether anybody wants to know it. Another connection is made when that changes.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
         self.report || self.detection.is_some() || !self.targets.is_empty()
     }
 

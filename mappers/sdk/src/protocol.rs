@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::config::{Config, ConfigError};
 use crate::device::{Device, Property};
+use crate::receipt::Receipt;
 
 /// A protocol. All calls of one device come one after the other; devices do not wait for each other.
 #[async_trait]
@@ -34,6 +35,12 @@ pub trait Protocol: Send + Sync + 'static {
     /// # Errors
     /// See [`Error`].
     async fn read(&self, link: &mut Self::Link, property: &Property) -> Result<Option<String>, Error>;
+
+    /// The receipt of what [`read`](Self::read) has just returned, for a source that keeps its readings until they are received.
+    fn receipt(&self, link: &mut Self::Link, property: &Property) -> Option<Receipt> {
+        let _ = (link, property);
+        None
+    }
 
     /// Sets the property.
     ///

@@ -13,6 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::warn;
 
+use crate::receipt::Receipt;
+
 /// Devices that are reported at the same time.
 const AT_ONCE: usize = 64;
 /// An equal value is told again after this long, so that the cloud sees that it is alive.
@@ -39,10 +41,17 @@ pub(crate) struct Value {
     pub wanted: String,
 }
 
-#[derive(Clone, Debug, Default)]
+/// A value that edgecore does not have yet, and what its source hears when that has changed.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub value: Value,
+    pub receipt: Option<Receipt>,
+}
+
+#[derive(Debug, Default)]
 struct Waiting {
     state: Option<String>,
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, Reading>,
 }
 
 /// edgecore is gone.
@@ -53,19 +62,20 @@ pub(crate) struct Lost(pub Status);
 
 impl Reports {
     /// Values of a device. Those that edgecore has just taken are left out.
-    pub(crate) fn values(&self, device: &str, values: impl IntoIterator<Item = (String, Value)>) {
+    pub(crate) fn values(&self, device: &str, readings: impl IntoIterator<Item = (String, Reading)>) {
         let mut state = self.state();
         let now = Instant::now();
         let mut news = false;
-        for (property, value) in values {
+        for (property, reading) in readings {
             let key = (device.to_owned(), property.clone());
-            let same = |(old, at): &(Value, Instant)| *old == value && now.duration_since(*at) < SAME;
+            let same = |(old, at): &(Value, Instant)| *old == reading.value && now.duration_since(*at) < SAME;
             if state.taken.get(&key).is_some_and(same) {
+                reading.received();
                 continue;
             }
             // From now on this one is the newest, also while it is under way: an older one that comes again is news.
             state.taken.remove(&key);
-            state.waiting.entry(device.to_owned()).or_default().values.insert(property, value);
+            state.waiting.entry(device.to_owned()).or_default().put(property, reading);
             news = true;
         }
         if news {
@@ -92,15 +102,16 @@ impl Reports {
     }
 
     /// edgecore has these.
-    fn took(&self, device: &str, batch: BTreeMap<String, Value>) {
+    fn took(&self, device: &str, batch: BTreeMap<String, Reading>) {
         let mut state = self.state();
         let at = Instant::now();
-        for (property, value) in batch {
+        for (property, reading) in batch {
             let newer =
                 state.waiting.get(device).is_some_and(|waiting| waiting.values.contains_key(&property));
             if !newer {
-                state.taken.insert((device.to_owned(), property), (value, at));
+                state.taken.insert((device.to_owned(), property), (reading.value.clone(), at));
             }
+            reading.received();
         }
     }
 
@@ -156,6 +167,8 @@ impl Reports {
                 Err(status) if is_lasting(&status) => {
                     let property = batch.keys().next().map_or("", String::as_str);
                     warn!(device, property, "edgecore refuses a value: {}", status.message());
+                    // It would be refused the next time too.
+                    batch.into_values().for_each(Reading::received);
                 }
                 Err(status) => {
                     waiting.values = batches.into_iter().flatten().chain(batch).collect();
@@ -170,10 +183,49 @@ impl Reports {
         let mut state = self.state();
         let newest = state.waiting.entry(device).or_default();
         newest.state = newest.state.take().or(older.state);
-        for (property, value) in older.values {
-            newest.values.entry(property).or_insert(value);
+        for (property, reading) in older.values {
+            newest.put_before(property, reading);
         }
         Some(Lost(why))
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Its source need not keep it any more.
+    fn received(self) {
+        if let Some(receipt) = self.receipt {
+            receipt.give();
+        }
+    }
+
+    /// Takes the place of an older one.
+    fn after(mut self, older: Self) -> Self {
+        self.receipt = Receipt::newest(older.receipt, self.receipt);
+        self
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// The newest of its property.
+    fn put(&mut self, property: String, newer: Reading) {
+        let reading = match self.values.remove(&property) {
+            Some(older) => newer.after(older),
+            None => newer,
+        };
+        self.values.insert(property, reading);
+    }
+
+    /// The newest of its property, unless there is one already.
+    fn put_before(&mut self, property: String, older: Reading) {
+        let reading = match self.values.remove(&property) {
+            Some(newer) => newer.after(older),
+            None => older,
+        };
+        self.values.insert(property, reading);
     }
 }
 
@@ -198,10 +250,10 @@ fn state_request(device: &str, state: &str) -> wire::ReportDeviceStatesRequest {
     }
 }
 
-fn status_request(device: &str, values: &BTreeMap<String, Value>) -> wire::ReportDeviceStatusRequest {
+fn status_request(device: &str, values: &BTreeMap<String, Reading>) -> wire::ReportDeviceStatusRequest {
     let (namespace, name) = device.split_once('/').unwrap_or_default();
     let text = |value: &str| Some(wire::TwinProperty { value: value.to_owned(), metadata: BTreeMap::new() });
-    let twins = values.iter().map(|(property, value)| wire::Twin {
+    let twins = values.iter().map(|(property, Reading { value, .. })| wire::Twin {
         property_name: property.clone(),
         observed_desired: text(&value.wanted),
         reported: text(&value.actual),
@@ -214,61 +266,4 @@ fn status_request(device: &str, values: &BTreeMap<String, Value>) -> wire::Repor
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(text: &str) -> (String, Value) {
-        ("p".to_owned(), Value { actual: text.to_owned(), wanted: String::new() })
-    }
-
-    fn waiting(reports: &Reports) -> Option<String> {
-        reports.state().waiting.get("d").and_then(|waiting| Some(waiting.values.get("p")?.actual.clone()))
-    }
-
-    /// As [`Reports::send`] does: what waits is under way.
-    fn under_way(reports: &Reports) -> BTreeMap<String, Value> {
-        std::mem::take(&mut reports.state().waiting).remove("d").unwrap_or_default().values
-    }
-
-    #[test]
-    fn a_value_that_returns_while_another_waits_or_is_under_way_is_the_last_one_told() {
-        let reports = Reports::default();
-        reports.values("d", [value("a")]);
-        let first = under_way(&reports);
-        reports.took("d", first);
-        reports.values("d", [value("a")]);
-        assert_eq!(waiting(&reports), None, "edgecore has it");
-
-        // It waits.
-        reports.values("d", [value("b")]);
-        reports.values("d", [value("a")]);
-        assert_eq!(waiting(&reports).as_deref(), Some("a"));
-
-        // It is under way.
-        under_way(&reports);
-        reports.values("d", [value("b")]);
-        let second = under_way(&reports);
-        reports.values("d", [value("a")]);
-        reports.took("d", second);
-        assert_eq!(waiting(&reports).as_deref(), Some("a"));
-        let last = under_way(&reports);
-        reports.took("d", last);
-        reports.values("d", [value("a")]);
-        assert_eq!(waiting(&reports), None);
-    }
-
-    #[test]
-    fn what_could_not_be_told_waits_unless_something_newer_does() {
-        let reports = Reports::default();
-        reports.values("d", [value("old")]);
-        let values = under_way(&reports);
-        reports.values("d", [value("new")]);
-        reports.put_back(
-            "d".into(),
-            Waiting { state: Some("ok".into()), values },
-            Status::unavailable("gone"),
-        );
-        assert_eq!(waiting(&reports).as_deref(), Some("new"));
-        assert_eq!(reports.state().waiting["d"].state.as_deref(), Some("ok"));
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::device::{Device, Property};
 use crate::protocol::{Error, Protocol};
 use crate::push::{Push, Sample};
-use crate::reports::{Reports, Value};
+use crate::reports::{Reading, Reports, Value};
 
 /// The longest that a device may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -144,7 +144,28 @@ impl<L: Send> Session<L> {
                 self.due.remove(&property.name);
             }
         }
-        let mut values = Vec::new();
+        let mut readings = Vec::new();
+        let read = self.read_due(protocol, device, push, &mut readings).await;
+        // Also when the connection broke in between: who was read has said it.
+        reports.values(&device.id(), readings);
+        read?;
+        let now = Instant::now();
+        if let Some(cycle) = device.state_cycle
+            && self.state_due.is_none_or(|due| due <= now)
+        {
+            reports.state_of(&device.id(), "ok");
+            self.state_due = Some(now + cycle);
+        }
+        Ok(())
+    }
+
+    async fn read_due<P: Protocol<Link = L>>(
+        &mut self,
+        protocol: &P,
+        device: &Device,
+        push: &Push,
+        readings: &mut Vec<(String, Reading)>,
+    ) -> Result<(), Error> {
         for property in device.properties.iter().filter(|property| property.is_read()) {
             let now = Instant::now();
             if self.due.get(&property.name).is_some_and(|due| *due > now) {
@@ -152,25 +173,22 @@ impl<L: Send> Session<L> {
             }
             self.due.insert(property.name.clone(), now + property.collect_cycle);
             let read = limited(protocol.read(&mut self.link, property)).await;
-            if let Some(Some(actual)) = self.judge(device, &property.name, read)? {
-                if self.is_pushed_now(property) {
-                    hand_on(device, property, &actual, push).await;
-                    self.detect(protocol, device, property, &actual).await?;
-                }
-                if !property.report {
-                    continue;
-                }
-                let wanted = property.desired.clone().filter(|_| !property.read_only).unwrap_or_default();
-                values.push((property.name.clone(), Value { actual, wanted }));
+            let Some(Some(actual)) = self.judge(device, &property.name, read)? else { continue };
+            let receipt = protocol.receipt(&mut self.link, property);
+            let is_pushed = self.is_pushed_now(property);
+            if is_pushed {
+                hand_on(device, property, &actual, push).await;
             }
-        }
-        reports.values(&device.id(), values);
-        let now = Instant::now();
-        if let Some(cycle) = device.state_cycle
-            && self.state_due.is_none_or(|due| due <= now)
-        {
-            reports.state_of(&device.id(), "ok");
-            self.state_due = Some(now + cycle);
+            if property.report {
+                let wanted = property.desired.clone().filter(|_| !property.read_only).unwrap_or_default();
+                let value = Value { actual: actual.clone(), wanted };
+                readings.push((property.name.clone(), Reading { value, receipt }));
+            } else if let Some(receipt) = receipt {
+                receipt.give();
+            }
+            if is_pushed {
+                self.detect(protocol, device, property, &actual).await?;
+            }
         }
         Ok(())
     }

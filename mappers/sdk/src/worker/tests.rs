@@ -1,12 +1,14 @@
 //! Protocols in memory.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use dmi::v1beta1 as wire;
 
 use super::*;
 use crate::config::Config;
+use crate::device::Kind;
+use crate::receipt::Receipt;
 
 /// Its values are those of a list; what was detected is written down.
 #[derive(Default)]
@@ -112,4 +114,52 @@ async fn a_mapper_that_has_no_detection_says_so_by_name_and_reads_on() {
     session.turn(&Plain, &device(), &Reports::default(), &push).await.unwrap();
     let said = &session.broken["t anomalyDetection"];
     assert!(said.contains("anomalyDetection: the mapper for plain has none"), "{said}");
+}
+
+/// Breaks when it is asked for `broken`. What it says has receipts, which say that they were given.
+#[derive(Default)]
+struct Keeper {
+    given: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Protocol for Keeper {
+    const NAME: &'static str = "keeper";
+    type Link = u32;
+
+    async fn connect(&self, _device: &Device) -> Result<u32, Error> {
+        Ok(0)
+    }
+
+    async fn read(&self, _link: &mut u32, property: &Property) -> Result<Option<String>, Error> {
+        if property.name == "broken" { Err(Error::link("gone")) } else { Ok(Some("1".into())) }
+    }
+
+    fn receipt(&self, _link: &mut u32, property: &Property) -> Option<Receipt> {
+        let (given, name) = (Arc::clone(&self.given), property.name.clone());
+        Some(Receipt::new(move || given.lock().unwrap().push(name)))
+    }
+
+    async fn write(&self, _link: &mut u32, _property: &Property, _value: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_connection_broke_waits_for_edgecore_with_its_receipt() {
+    let (keeper, mut device, mut session) = (Keeper::default(), device(), session());
+    device.properties = ["well", "broken"].map(|name| Property::of(name, Kind::Int, Config::default())).into();
+    let (reports, push) = (Reports::default(), Push::new("/nowhere/push.db".into()));
+    let ended = session.turn(&keeper, &device, &reports, &push).await;
+    assert!(matches!(ended, Err(Error::Link(_))), "{ended:?}");
+    assert_eq!(Arc::strong_count(&keeper.given), 2, "the receipt is kept");
+    assert!(keeper.given.lock().unwrap().is_empty(), "edgecore does not have it");
+}
+
+#[tokio::test]
+async fn the_receipt_of_what_edgecore_is_not_told_is_given_at_once() {
+    let (keeper, device, mut session) = (Keeper::default(), device(), session());
+    let push = Push::new("/nowhere/push.db".into());
+    session.turn(&keeper, &device, &Reports::default(), &push).await.unwrap();
+    assert_eq!(*keeper.given.lock().unwrap(), ["t"]);
 }
