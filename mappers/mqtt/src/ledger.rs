@@ -77,7 +77,7 @@ impl Ledger {
 
     fn received(&self, number: u64) {
         let mut page = self.page();
-        let place = usize::try_from(number - page.first).ok();
+        let place = number.checked_sub(page.first).and_then(|place| usize::try_from(place).ok());
         if let Some(entry) = place.and_then(|place| page.entries.get_mut(place)) {
             entry.needed -= 1;
             self.news.notify_one();
