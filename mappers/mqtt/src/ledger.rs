@@ -65,7 +65,7 @@ impl Ledger {
     }
 
     /// The oldest one, if it is not needed.
-    fn next(&self) -> Option<Publish> {
+    pub(crate) fn next(&self) -> Option<Publish> {
         let mut page = self.page();
         let Entry { id, qos, .. } = page.entries.pop_front_if(|oldest| oldest.needed == 0)?;
         page.first += 1;

@@ -114,11 +114,11 @@ impl Room {
         self.broker.output().matches(&format!("Received {word} from mapper-default-room-1 ")).count()
     }
 
-    /// The broker has sent the mapper so many messages.
+    /// The broker has sent the mapper so many messages at least.
     async fn is_given(&self, messages: usize) -> Result<()> {
         eventually(&format!("the broker sends {messages} messages"), LIMIT, || async {
             let sent = self.broker.output().matches("Sending PUBLISH to mapper-default-room-1 ").count();
-            if sent == messages { Ok(()) } else { Err(sent) }
+            if sent >= messages { Ok(()) } else { Err(sent) }
         })
         .await
     }
@@ -152,12 +152,13 @@ async fn what_the_mapper_had_read_and_edgecore_had_not_taken_is_there_after_a_ki
     room.battery(96)?;
     room.temperature(22.5)?;
     room.has_read("22.5").await?;
-    ensure!(room.acknowledged() == 1, "the broker may forget what nobody has:\n{}", room.broker.tail());
+    let acknowledged = room.acknowledged();
     room.mapper.kill();
     room.mapper.restart()?;
     room.stack.edge_mut()?.restart()?;
     room.shows("temperature", 22.5).await?;
     room.shows("battery", 96).await?;
+    ensure!(acknowledged == 1, "the broker was told to forget what nobody had:\n{}", room.broker.tail());
     room.acknowledges(3).await?;
 
     // What edgecore has already, what it refuses, and what is no text.

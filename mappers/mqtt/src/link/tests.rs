@@ -65,15 +65,14 @@ fn device(port: u16) -> Device {
     }
 }
 
-/// Connected, with all of the subscriptions. Before it answers them, the broker says `first`.
-async fn linked(first: &[u8]) -> (Link, Broker) {
+/// Connected, with all of the subscriptions.
+async fn linked() -> (Link, Broker) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let device = device(listener.local_addr().unwrap().port());
     let accepted = async {
         let mut broker = Broker(listener.accept().await.unwrap().0);
         assert_eq!(broker.packet().await.0, 0x10);
         broker.0.write_all(&[0x20, 2, 1, 0]).await.unwrap();
-        broker.0.write_all(first).await.unwrap();
         for _ in ["a", "b", "u"] {
             let (kind, body) = broker.packet().await;
             assert_eq!(kind, 0x82);
@@ -106,7 +105,7 @@ fn give(receipt: Option<Receipt>) {
 
 #[tokio::test]
 async fn a_message_is_acknowledged_when_all_of_its_values_are_received_and_those_before_it_are() {
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     broker.publish(1, 7, "a", r#"{"t": 21, "h": 40}"#).await;
     broker.publish(1, 3, "b", r#"{"b": 97}"#).await;
     let (b, of_b) = next(&mut link, "b").await;
@@ -124,7 +123,7 @@ async fn a_message_is_acknowledged_when_all_of_its_values_are_received_and_those
 
 #[tokio::test]
 async fn a_message_whose_values_newer_ones_have_is_acknowledged_before_edgecore_has_any() {
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     broker.publish(1, 1, "a", r#"{"t": 21, "h": 40}"#).await;
     // Half of it is not enough.
     broker.publish(1, 2, "a", r#"{"t": 22}"#).await;
@@ -140,7 +139,7 @@ async fn a_message_whose_values_newer_ones_have_is_acknowledged_before_edgecore_
 
 #[tokio::test]
 async fn a_message_is_kept_while_what_is_newer_is_not_kept_by_the_broker() {
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     broker.publish(1, 1, "b", r#"{"b": 97}"#).await;
     broker.publish(0, 0, "b", r#"{"b": 96}"#).await;
     // Read one after the other, so that both have come.
@@ -157,11 +156,12 @@ async fn a_message_is_kept_while_what_is_newer_is_not_kept_by_the_broker() {
 
 #[tokio::test]
 async fn a_message_that_is_of_no_use_is_acknowledged_at_once_and_takes_no_value_away() {
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     for (id, topic) in [(1, "a"), (2, "nobody's"), (3, "u")] {
         broker.publish(1, id, topic, "hot").await;
         assert_eq!(broker.answer().await, (PUBACK, id));
     }
+    link.take("t").unwrap_err();
     broker.publish(1, 4, "b", r#"{"b": 97}"#).await;
     broker.publish(1, 5, "b", "hot").await;
     broker.publish(1, 6, "a", r#"{"t": 21}"#).await;
@@ -177,7 +177,7 @@ async fn a_message_that_is_of_no_use_is_acknowledged_at_once_and_takes_no_value_
 
 #[tokio::test]
 async fn what_came_before_the_connection_broke_is_read_and_its_receipts_reach_no_other_connection() {
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     broker.publish(1, 1, "a", r#"{"t": 21}"#).await;
     let (_, of_t) = next(&mut link, "t").await;
     broker.publish(1, 2, "b", r#"{"b": 97}"#).await;
@@ -192,7 +192,7 @@ async fn what_came_before_the_connection_broke_is_read_and_its_receipts_reach_no
     timeout(LIMIT, broken).await.expect("that it broke is said after that");
     drop(link);
 
-    let (mut link, mut broker) = linked(&[]).await;
+    let (mut link, mut broker) = linked().await;
     broker.publish(1, 1, "b", r#"{"b": 97}"#).await;
     let (_, of_b) = next(&mut link, "b").await;
     give(of_t);
@@ -203,8 +203,9 @@ async fn what_came_before_the_connection_broke_is_read_and_its_receipts_reach_no
 
 #[tokio::test]
 async fn qos_2_is_taken_over_when_its_value_is_received_and_completed_through_connections() {
+    let (mut link, mut broker) = linked().await;
     // What the connection before this one had taken over, and was not released then.
-    let (mut link, mut broker) = linked(&[0x62, 2, 0, 9]).await;
+    broker.0.write_all(&[0x62, 2, 0, 9]).await.unwrap();
     assert_eq!(broker.answer().await, (PUBCOMP, 9));
     broker.publish(2, 1, "b", r#"{"b": 97}"#).await;
     let (_, of_b) = next(&mut link, "b").await;
