@@ -148,7 +148,8 @@ impl Protocol for Keeper {
 #[tokio::test]
 async fn what_was_read_before_the_connection_broke_waits_for_edgecore_with_its_receipt() {
     let (keeper, mut device, mut session) = (Keeper::default(), device(), session());
-    device.properties = ["well", "broken"].map(|name| Property::of(name, Kind::Int, Config::default())).into();
+    device.properties =
+        ["well", "broken"].map(|name| Property::of(name, Kind::Int, Config::default())).into();
     let (reports, push) = (Reports::default(), Push::new("/nowhere/push.db".into()));
     let ended = session.turn(&keeper, &device, &reports, &push).await;
     assert!(matches!(ended, Err(Error::Link(_))), "{ended:?}");
