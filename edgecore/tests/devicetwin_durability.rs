@@ -5,12 +5,13 @@
 mod support;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use edgecore::edgehub::Outbox;
 use proto::message::Operation;
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS};
 use serde_json::{Value, json};
 use support::{Agent, Client, Edge, device, free_port};
 use tokio::time::{Instant, timeout};
@@ -247,6 +248,75 @@ async fn an_idle_store_is_not_written() {
     edge.stop().await;
 }
 
+/// Waits until the agent that was started in `directory` lets the client in.
+async fn comes_in(events: &mut EventLoop, directory: &Path) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !matches!(events.poll().await, Ok(Event::Incoming(Packet::ConnAck(_)))) {
+        assert!(Instant::now() < end, "{}", std::fs::read_to_string(directory.join("log")).unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The messages that come until it is silent.
+async fn publishes(events: &mut EventLoop) -> Vec<Publish> {
+    let mut publishes = Vec::new();
+    while let Ok(Ok(event)) = timeout(Duration::from_secs(1), events.poll()).await {
+        if let Event::Incoming(Packet::Publish(publish)) = event {
+            publishes.push(publish);
+        }
+    }
+    publishes
+}
+
+#[tokio::test]
+async fn a_will_is_said_once_to_who_has_it_and_still_taken_by_the_twins_when_the_power_went_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let edge = Edge::start(directory.path()).await;
+    edge.add_sensor(None).await;
+    edge.stop().await;
+    let port = free_port();
+    let mut agent = Agent::start(directory.path(), port);
+    let mut lasting = MqttOptions::new("watcher", "127.0.0.1", port);
+    lasting.set_clean_session(false).set_manual_acks(true);
+    let (watcher, mut heard) = AsyncClient::new(lasting.clone(), 10);
+    comes_in(&mut heard, directory.path()).await;
+    watcher.subscribe(UPDATE, QoS::AtLeastOnce).await.unwrap();
+    while !matches!(heard.poll().await, Ok(Event::Incoming(Packet::SubAck(_)))) {}
+
+    // The broker's file takes what is for the watcher, the twins' file nothing.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("devicetwin.db"));
+    let held = sqlx::SqlitePool::connect_with(file).await.unwrap();
+    let transaction = held.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let mut mortal = MqttOptions::new("mortal", "127.0.0.1", port);
+    let words = reading("temperature", "21").to_string();
+    mortal.set_last_will(LastWill::new(UPDATE, words.as_str(), QoS::AtLeastOnce, false));
+    let (client, mut events) = AsyncClient::new(mortal, 10);
+    comes_in(&mut events, directory.path()).await;
+    drop((client, events));
+    let said = publishes(&mut heard).await;
+    assert!(said.len() == 1 && said[0].payload == words, "{said:?}");
+    agent.kill();
+    drop(transaction);
+    held.close().await;
+
+    let _agent = Agent::start(directory.path(), port);
+    let (_watcher, mut heard) = AsyncClient::new(lasting, 10);
+    comes_in(&mut heard, directory.path()).await;
+    let mut reader = Client::connect(port, "reader").await;
+    reader.subscribe("$hw/events/device/default/sensor1/twin/get/result").await;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        reader.publish("$hw/events/device/default/sensor1/twin/get", &json!({})).await;
+        let (_, twins) = reader.next().await.expect("an answer");
+        if twins["twin"]["temperature"]["actual"]["value"] == "21" {
+            break;
+        }
+        assert!(Instant::now() < end, "the twins never heard it: {twins}");
+    }
+    let again = publishes(&mut heard).await;
+    assert!(again.len() == 1 && again[0].dup && again[0].pkid == said[0].pkid, "{again:?}");
+}
+
 #[tokio::test]
 async fn what_the_broker_acknowledged_in_a_storm_is_there_after_kill_9() {
     let directory = tempfile::tempdir().unwrap();
@@ -263,15 +333,7 @@ async fn what_the_broker_acknowledged_in_a_storm_is_there_after_kill_9() {
         let mut options = MqttOptions::new("storm", "127.0.0.1", port);
         options.set_inflight(500);
         let (client, mut events) = AsyncClient::new(options, 1000);
-        let up = Instant::now() + Duration::from_secs(20);
-        while !matches!(events.poll().await, Ok(Event::Incoming(Packet::ConnAck(_)))) {
-            assert!(
-                Instant::now() < up,
-                "{}",
-                std::fs::read_to_string(directory.path().join("log")).unwrap()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        comes_in(&mut events, directory.path()).await;
         // rumqttc numbers publishes from 1 in the order in which they are given to it.
         let mut sent = Vec::new();
         let mut acknowledged = 0;

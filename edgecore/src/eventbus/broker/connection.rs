@@ -368,10 +368,10 @@ struct Serving<'a> {
     expiry: &'a mut u32,
 }
 
-/// Says a will: to everybody, and to this process. What this process could not store is said again after a restart.
+/// Says a will: to everybody, and to this process. What this process could not store it is told again after a restart.
 pub(super) async fn speak<S: Sink>(router: &Router, sink: &S, will: Due) {
-    let Due { number, message } = will;
-    router.route(None, &message);
+    router.say(&will);
+    let Due { number, message, .. } = will;
     let heard = match sink.take(&message.topic, message.payload).await {
         Outcome::Settled => true,
         Outcome::Waiting(verdict) => verdict.await.is_ok_and(|verdict| verdict.is_settled()),

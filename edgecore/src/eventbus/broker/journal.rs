@@ -82,7 +82,11 @@ pub(super) enum Change {
         number: u64,
         left: i64,
     },
-    /// It was said, or nobody wants it said any more.
+    /// All clients were told. This process may not have kept it yet.
+    WillSaid {
+        number: u64,
+    },
+    /// This process kept it, too, or nobody wants it said any more.
     WillOver {
         number: u64,
     },

@@ -44,6 +44,9 @@ const STEPS: &[&str] = &["
 ", "
     -- Who may go on with it; NULL: nobody had to log in when it was made.
     ALTER TABLE sessions ADD COLUMN user TEXT;
+", "
+    -- Clients were told, in the transaction that has what waits for them of it.
+    ALTER TABLE wills ADD COLUMN said INTEGER NOT NULL DEFAULT 0;
 "];
 
 const EMPTY: &str = "
@@ -170,6 +173,7 @@ impl Store {
                     client: client.into(),
                     will: Will { message, delay: Duration::from_secs(delay.into()) },
                     away: away(row.try_get("left")?, clock),
+                    said: row.try_get("said")?,
                 }),
                 None => error!(client, "a stored will makes no sense: it is left out"),
             }
@@ -269,7 +273,7 @@ async fn write(to: &mut SqliteConnection, change: &Change, seq: i64) -> Result<(
         }
         Change::Cleared { topic } => sqlx::query("DELETE FROM retained WHERE topic = ?").bind(&**topic),
         Change::Will { number, client, delay, packet } => {
-            sqlx::query("INSERT OR REPLACE INTO wills VALUES (?, ?, ?, NULL, ?)")
+            sqlx::query("INSERT OR REPLACE INTO wills VALUES (?, ?, ?, NULL, ?, 0)")
                 .bind(number.cast_signed())
                 .bind(&**client)
                 .bind(delay)
@@ -277,6 +281,9 @@ async fn write(to: &mut SqliteConnection, change: &Change, seq: i64) -> Result<(
         }
         Change::WillWaits { number, left } => {
             sqlx::query("UPDATE wills SET left = ? WHERE number = ?").bind(left).bind(number.cast_signed())
+        }
+        Change::WillSaid { number } => {
+            sqlx::query("UPDATE wills SET said = 1 WHERE number = ?").bind(number.cast_signed())
         }
         Change::WillOver { number } => {
             sqlx::query("DELETE FROM wills WHERE number = ?").bind(number.cast_signed())

@@ -179,7 +179,19 @@ impl Router {
         wills
     }
 
-    /// The will was said, and `heard` by whom this process keeps it for; if not, it is said again after a restart.
+    /// Gives the will to every client that wants it. The commit with what waits for lasting sessions says that they were
+    /// told, so that a crash does not make it said to them twice.
+    pub(in crate::eventbus::broker) fn say(&self, will: &Due) {
+        if will.said {
+            return;
+        }
+        let mut state = self.state();
+        state.route(None, &will.message, &self.inner);
+        state.journal.note(|| Some(Change::WillSaid { number: will.number }));
+        self.told(&state);
+    }
+
+    /// The will was said, and `heard` by whom this process keeps it for; if not, it is offered again after a restart.
     pub(in crate::eventbus::broker) fn spoken(&self, number: u64, heard: bool) {
         let mut state = self.state();
         state.speaking = state.speaking.saturating_sub(1);

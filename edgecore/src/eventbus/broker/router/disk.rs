@@ -59,6 +59,11 @@ impl Router {
         for stored in restored.wills {
             let State { clients, journal, orphans, last_will, .. } = &mut *state;
             *last_will = stored.number.max(*last_will);
+            if stored.said {
+                // Whoever comes back, this process is still to keep it.
+                orphans.push(Kept::restored(stored, journal, clock));
+                continue;
+            }
             let id = Arc::clone(&stored.client);
             // A session that did not last ended with its connection, and so it will be found.
             let client = clients

@@ -31,7 +31,8 @@ pub(super) struct State {
     pub(super) departures: u64,
     /// The number of the newest will.
     pub(super) last_will: u64,
-    /// Older wills of clients that have another one by now, from before a restart.
+    /// Wills from before a restart that no client's return takes back: said to clients already, or older than another of
+    /// the same client.
     pub(super) orphans: Vec<Kept>,
     /// Wills that are being said.
     pub(super) speaking: usize,

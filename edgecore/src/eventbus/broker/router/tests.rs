@@ -1,10 +1,16 @@
-use bytes::Bytes;
-use mqtt_proto::QoS;
+use std::time::Duration;
 
-use super::Router;
-use crate::eventbus::broker::Limits;
+use bytes::Bytes;
+use mqtt_proto::v5::SubscriptionOptions;
+use mqtt_proto::{QoS, TopicName};
+
+use super::{Attached, Hello, Router, Will};
+use crate::eventbus::broker::filter::Filter;
 use crate::eventbus::broker::journal::Change;
+use crate::eventbus::broker::message::Message;
+use crate::eventbus::broker::session::Subscription;
 use crate::eventbus::broker::store::Restored;
+use crate::eventbus::broker::{Limits, translate};
 
 /// A router whose changes nobody writes.
 fn stuck() -> Router {
@@ -28,4 +34,33 @@ async fn of_our_own_retained_notices_the_newest_of_each_topic_waits_for_the_disk
         let text = String::from_utf8_lossy(packet);
         text.contains("1999")
     })));
+}
+
+fn attach(router: &Router, id: &str, expiry: u32, will: Option<Will>) -> Attached {
+    router.attach(Hello { id, user: None, clean: false, expiry, will }).unwrap()
+}
+
+#[tokio::test]
+async fn what_waits_of_a_will_and_that_it_was_said_is_in_one_commit() {
+    let router = stuck();
+    let watcher = attach(&router, "watcher", translate::FOREVER, None);
+    let subscription = Subscription {
+        text: "will".into(),
+        filter: Filter::new("will").unwrap(),
+        shared: false,
+        options: SubscriptionOptions::new(QoS::Level1),
+        identifier: None,
+    };
+    router.subscribe(&watcher, vec![Ok(subscription)]);
+    let topic = TopicName::try_from("will").unwrap();
+    let message = Message::new(topic, Bytes::from_static(b"gone"), QoS::Level1, false);
+    let mortal = attach(&router, "mortal", 0, Some(Will { message, delay: Duration::ZERO }));
+    let [will] = &router.detach(&mortal)[..] else { panic!("one will") };
+    router.changes().await;
+    router.say(will);
+    let said = router.changes().await.changes;
+    assert!(matches!(said[..], [Change::Queued { .. }, Change::WillSaid { .. }]), "{said:?}");
+    router.spoken(will.number, true);
+    let over = router.changes().await.changes;
+    assert!(matches!(over[..], [Change::WillOver { .. }]), "{over:?}");
 }

@@ -25,6 +25,7 @@ pub(super) struct Kept {
     due: Option<Instant>,
     /// When its client went (Unix milliseconds).
     left: Option<i64>,
+    said: bool,
 }
 
 /// A will that is to be said now. It is kept on disk until it was.
@@ -32,6 +33,8 @@ pub(super) struct Kept {
 pub(in crate::eventbus::broker) struct Due {
     pub(in crate::eventbus::broker) number: u64,
     pub(in crate::eventbus::broker) message: Message,
+    /// Clients were told before the process ended; this process has not kept it.
+    pub(super) said: bool,
 }
 
 /// A will that the disk had.
@@ -42,6 +45,8 @@ pub(in crate::eventbus::broker) struct Restored {
     pub(in crate::eventbus::broker) will: Will,
     /// How long its client has been away; `None`: it was connected when the process ended.
     pub(in crate::eventbus::broker) away: Option<Duration>,
+    /// Clients were told.
+    pub(in crate::eventbus::broker) said: bool,
 }
 
 impl Kept {
@@ -54,7 +59,7 @@ impl Kept {
         clock: Clock,
     ) -> Self {
         let will = Will { message: will.message.compact(), ..will };
-        let kept = Self { number, will, due: None, left: None };
+        let kept = Self { number, will, due: None, left: None, said: false };
         journal.note(|| kept.stored(client, clock));
         kept
     }
@@ -75,8 +80,8 @@ impl Kept {
     /// Goes on from what the disk has. Whose client was connected when the process ended waits from now on: nobody could
     /// have come back before.
     pub(super) fn restored(stored: Restored, journal: &mut Journal, clock: Clock) -> Self {
-        let Restored { number, will, away, .. } = stored;
-        let mut kept = Self { number, will, due: None, left: None };
+        let Restored { number, will, away, said, .. } = stored;
+        let mut kept = Self { number, will, due: None, left: None, said };
         match away {
             None => kept.wait(journal, clock),
             Some(away) => {
@@ -108,7 +113,7 @@ impl Kept {
 
     /// Now it is to be said.
     pub(super) fn fall_due(self) -> Due {
-        Due { number: self.number, message: self.will.message.begun() }
+        Due { number: self.number, message: self.will.message.begun(), said: self.said }
     }
 
     /// Nobody wants it said any more.
