@@ -3,6 +3,8 @@
 mod answers;
 mod end;
 mod handshake;
+mod output;
+mod packets;
 mod publish;
 
 use std::collections::HashMap;
@@ -10,25 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use mqtt_proto::v5::{
-    Disconnect, DisconnectReasonCode, Packet, Pubrel, PubrelReasonCode, Subscribe, SubscribeReasonCode,
-    Unsubscribe,
-};
-use mqtt_proto::{Pid, TopicName};
+use mqtt_proto::TopicName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use super::filter::Filter;
-use super::frame::{FrameError, Frames, Version};
-use super::journal::Ticket;
+use super::frame::Frames;
+use super::journal::{Journal, Ticket};
 use super::login::Users;
-use super::router::{Attached, Due, Router};
-use super::session::{Ending, Subscription};
-use super::{Outcome, Sink};
-use answers::{Answer, Answers, Reply};
+use super::router::{Attached, Router};
+use super::session::Session;
+use super::speak::speak;
+use super::{Limits, Sink};
+use answers::Answers;
 pub(super) use end::End;
 use handshake::Introduced;
 
@@ -44,8 +41,6 @@ const UNACKNOWLEDGED: usize = 2048;
 const RECEIVE_MAXIMUM: u16 = 2048;
 /// Topic aliases that a client of MQTT 5 may set.
 const TOPIC_ALIASES: u16 = 32;
-/// Bytes written in one go.
-const CHUNK: usize = 16 * 1024;
 /// A read buffer that grew beyond this for one packet is given back.
 const KEPT: usize = 16 * 1024;
 
@@ -170,189 +165,12 @@ impl<T: Stream, S: Sink> Connection<T, S> {
         }
     }
 
-    async fn take(&mut self, session: &mut Serving<'_>, packet: Packet) -> Result<(), End> {
-        let attached = session.attached;
-        match packet {
-            Packet::Publish(publish) => self.publish(attached, publish).await,
-            Packet::Puback(ack) => self.settled(attached, ack.pid, Ending::Acknowledged),
-            Packet::Pubcomp(ack) => self.settled(attached, ack.pid, Ending::Completed),
-            // MQTT5-4.4.0-2: a refusal ends it.
-            Packet::Pubrec(ack) if ack.reason_code as u8 >= 0x80 => {
-                self.settled(attached, ack.pid, Ending::Refused)
-            }
-            Packet::Pubrec(ack) => self.recorded(attached, ack.pid),
-            Packet::Pubrel(release) => {
-                let pid = release.pid;
-                let (found, ticket) =
-                    self.session(attached, |session, _, journal| session.complete(pid, journal))?;
-                self.answers.push(Answer::settled(Reply::Completed { pid, found }, ticket));
-                Ok(())
-            }
-            Packet::Subscribe(subscribe) => {
-                self.subscribe(attached, subscribe).await;
-                Ok(())
-            }
-            Packet::Unsubscribe(Unsubscribe { pid, topics, .. }) => {
-                // MQTT 3.1.1 has no "no" to it: who reconnects asks again.
-                if !self.may_note(attached).await {
-                    return Err(End::NotStored);
-                }
-                let (codes, ticket) =
-                    self.router.unsubscribe(attached, topics.iter().map(|filter| &**filter));
-                self.answers.push(Answer::settled(Reply::Unsubscribed { pid, codes }, ticket));
-                Ok(())
-            }
-            Packet::Pingreq => self.put(Packet::Pingresp).map(drop),
-            Packet::Disconnect(disconnect) => Err(self.goodbye(session, &disconnect)),
-            Packet::Connect(_) => Err(FrameError::Violation("MQTT-3.1.0-2: a second CONNECT").into()),
-            _ => Err(FrameError::Violation("a packet that only a server sends").into()),
-        }
-    }
-
-    fn goodbye(&mut self, serving: &mut Serving<'_>, disconnect: &Disconnect) -> End {
-        if let Some(expiry) = disconnect.properties.session_expiry_interval {
-            if *serving.expiry == 0 && expiry > 0 {
-                return FrameError::Violation(
-                    "MQTT5-3.14.2.2.2: a session that was to end cannot be made to last",
-                )
-                .into();
-            }
-            *serving.expiry = expiry;
-            let _ = self.session(serving.attached, |session, _, journal| {
-                session.expiry = expiry;
-                session.note_itself(None, journal)
-            });
-        }
-        match disconnect.reason_code {
-            DisconnectReasonCode::NormalDisconnect => {
-                // MQTT-3.1.2-10: who takes its leave has no will any more.
-                self.router.renounce(serving.attached);
-                End::Goodbye
-            }
-            _ => End::GoodbyeWithWill,
-        }
-    }
-
-    fn settled(&mut self, attached: &Attached, pid: Pid, ending: Ending) -> Result<(), End> {
-        self.session(attached, |session, _, journal| session.settled(pid, ending, journal))
-    }
-
-    fn recorded(&mut self, attached: &Attached, pid: Pid) -> Result<(), End> {
-        match self.session(attached, |session, _, journal| session.recorded(pid, journal))? {
-            Some(ticket) => {
-                self.answers.push(Answer::settled(Reply::Release { pid }, ticket));
-                Ok(())
-            }
-            None => self.put(Pubrel::new(pid, PubrelReasonCode::PacketIdentifierNotFound).into()).map(drop),
-        }
-    }
-
-    /// Whether changes of the session find room on their way to the disk, or need none.
-    async fn may_note(&mut self, attached: &Attached) -> bool {
-        let lasts = self.router.with(attached, |session, _, _| session.lasts()).unwrap_or(false);
-        !lasts || self.router.has_room().await
-    }
-
-    async fn subscribe(&mut self, attached: &Attached, subscribe: Subscribe) {
-        let identifier = subscribe.properties.subscription_id;
-        let room = self.may_note(attached).await;
-        let wanted = subscribe.topics.into_iter().map(|(text, options)| {
-            if !room {
-                return Err(SubscribeReasonCode::QuotaExceeded);
-            }
-            let (shared, filter) =
-                Filter::shared(&text).map_err(|_| SubscribeReasonCode::TopicFilterInvalid)?;
-            Ok(Subscription { text: (&*text).into(), filter, shared, options, identifier })
-        });
-        // The SUBACK goes out before the retained messages that the subscription queues.
-        let (codes, ticket) = self.router.subscribe(attached, wanted.collect());
-        self.answers.push(Answer::settled(Reply::Subscribed { pid: subscribe.pid, codes }, ticket));
-    }
-
-    /// Says what may be said: the outcome is known, and what it promises is on disk.
-    fn answer(&mut self, attached: &Attached) -> Result<(), End> {
-        while let Some((answer, stored)) = self.answers.heard() {
-            if !stored {
-                // MQTT 3.1.1 has no "no", and who hears one from MQTT 5 gives the message up: only a client that
-                // reconnects sends it again.
-                return Err(End::NotStored);
-            }
-            let ticket = match answer.reply {
-                Reply::Received { pid } => {
-                    self.session(attached, |session, _, journal| session.kept(pid, journal))?
-                }
-                _ => 0,
-            };
-            self.answers.wait_for_disk(answer, ticket);
-        }
-        let durable = *self.durable.borrow_and_update();
-        while let Some(reply) = self.answers.due(durable) {
-            self.put(reply.packet())?;
-        }
-        Ok(())
-    }
-
     fn session<R>(
         &self,
         attached: &Attached,
-        work: impl FnOnce(&mut super::session::Session, &super::Limits, &mut super::journal::Journal) -> R,
+        work: impl FnOnce(&mut Session, &Limits, &mut Journal) -> R,
     ) -> Result<R, End> {
         self.router.with(attached, work).ok_or(End::TakenOver)
-    }
-
-    /// Moves what waits for the client into the output, up to a chunk.
-    fn fill(&mut self, attached: &Attached, window: usize) {
-        if self.answers.holds_deliveries() {
-            return;
-        }
-        let durable = *self.durable.borrow();
-        while self.output.len() < CHUNK {
-            let next = |session: &mut super::session::Session, _: &_, journal: &mut _| {
-                session.next(window, durable, journal, Instant::now())
-            };
-            let Some(Some(packet)) = self.router.with(attached, next) else { break };
-            let pid = match &packet {
-                Packet::Publish(publish) => publish.qos_pid.pid(),
-                _ => None,
-            };
-            // MQTT5-3.1.2-24, -25: what is too long for the client counts as delivered.
-            if let (Ok(false), Some(pid)) = (self.put(packet), pid) {
-                let _ = self.settled(attached, pid, Ending::TooLong);
-            }
-        }
-        if self.output.len() >= CHUNK {
-            attached.wake.notify_one();
-        }
-    }
-
-    fn say_why(&mut self, reason: DisconnectReasonCode, end: &End) {
-        let mut disconnect = Disconnect::new(reason);
-        disconnect.properties.reason_string = Some(end.to_string().into());
-        if self.frames.version() == Some(Version::V5)
-            && let Ok(false) = self.put(disconnect.into())
-        {
-            // MQTT5-3.14.2-3: what is too long with words goes without.
-            let _ = self.put(Disconnect::new(reason).into());
-        }
-    }
-
-    fn put(&mut self, packet: Packet) -> Result<bool, End> {
-        Ok(self.frames.put(packet, &mut self.output)?)
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        let write = async {
-            self.stream.write_all_buf(&mut self.output).await?;
-            self.stream.flush().await
-        };
-        timeout(STALLED, write).await.map_err(|_| End::Stalled)??;
-        if self.output.capacity() > 4 * CHUNK {
-            self.output = BytesMut::with_capacity(1024);
-        }
-        Ok(())
     }
 
     async fn read(&mut self) -> Result<(), End> {
@@ -366,18 +184,6 @@ struct Serving<'a> {
     /// Publishes with a QoS that may be on their way to the client at a time.
     window: usize,
     expiry: &'a mut u32,
-}
-
-/// Says a will: to everybody, and to this process. What this process could not store it is told again after a restart.
-pub(super) async fn speak<S: Sink>(router: &Router, sink: &S, will: Due) {
-    router.say(&will);
-    let Due { number, message, .. } = will;
-    let heard = match sink.take(&message.topic, message.payload).await {
-        Outcome::Settled => true,
-        Outcome::Waiting(verdict) => verdict.await.is_ok_and(|verdict| verdict.is_settled()),
-    };
-    router.spoken(number, heard);
-    debug!(topic = %message.topic, heard, "a will was spoken");
 }
 
 /// Reads what is there. The buffer only grows by what the packet at hand declares, within the limit.

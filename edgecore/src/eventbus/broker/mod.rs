@@ -26,8 +26,8 @@ mod login;
 mod message;
 mod router;
 mod session;
+mod speak;
 mod store;
-mod texts;
 mod tls;
 mod translate;
 mod watched;
@@ -237,7 +237,7 @@ impl Broker {
                         router.govern(acl.current());
                     }
                     for will in router.expire() {
-                        connection::speak(&router, &sink, will).await;
+                        speak::speak(&router, &sink, will).await;
                     }
                 }
             }

@@ -9,11 +9,12 @@ use mqtt_proto::v5::{
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Connection, End, INTRODUCTION, RECEIVE_MAXIMUM, STALLED, Sink, Stream, TOPIC_ALIASES, speak};
+use super::{Connection, End, INTRODUCTION, RECEIVE_MAXIMUM, STALLED, Sink, Stream, TOPIC_ALIASES};
 use crate::eventbus::broker::acl::{Deed, Who};
 use crate::eventbus::broker::frame::{FrameError, Version};
 use crate::eventbus::broker::message::Message;
 use crate::eventbus::broker::router::{Attached, Hello, Refused, Will};
+use crate::eventbus::broker::speak::speak;
 
 /// A client that was let in.
 pub(super) struct Introduced {
