@@ -4,40 +4,31 @@
 //! In memory only: written down it would wear the flash out, and after a restart a device that lives says so by itself. What
 //! was heard while the cloud was away is told when it is back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures::StreamExt as _;
 use proto::devices::SeenReport;
-use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::Resource;
-use proto::session::Dialect;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::DeviceId;
-use crate::edgehub::{Connection, Outbox, OutboxError, Report, RowKey};
+use crate::edgehub::{Connection, Tell, Word};
 
 /// How often at most the cloud is told.
 const EVERY: Duration = Duration::from_secs(60);
 /// Most devices in one message.
 const MOST: usize = 1000;
-/// The only row.
-const ROW: &str = "seen";
 
-/// What is known of it. Cheap to clone; also the [`Outbox`] that tells it.
-#[derive(Debug, Clone)]
-pub struct Presence {
-    known: Arc<Mutex<Known>>,
-    changed: watch::Sender<u64>,
-    connection: Option<watch::Receiver<Connection>>,
-}
+/// When devices were heard, for the cloud.
+pub type Presence = Word<Seen>;
 
+/// What is known of it.
 #[derive(Debug)]
-struct Known {
+pub struct Seen {
     /// Since when devices are listened to.
     began: Instant,
     devices: HashMap<DeviceId, Heard>,
@@ -61,7 +52,7 @@ struct Heard {
 
 impl Presence {
     pub(super) fn new(connection: Option<watch::Receiver<Connection>>) -> Self {
-        let known = Known {
+        let seen = Seen {
             began: Instant::now(),
             devices: HashMap::new(),
             telling: Vec::new(),
@@ -70,79 +61,80 @@ impl Presence {
             greeted: false,
             deaf: false,
         };
-        Self { known: Arc::new(Mutex::new(known)), changed: watch::Sender::new(0), connection }
+        Self::of(seen, connection)
     }
 
     /// These devices have just said something.
     pub(super) fn heard<'a>(&self, devices: impl Iterator<Item = &'a DeviceId>) {
         let now = Instant::now();
-        let mut known = self.known();
+        let mut seen = self.lock();
         for device in devices {
-            match known.devices.get_mut(device) {
+            match seen.devices.get_mut(device) {
                 Some(heard) => heard.at = now,
-                None => drop(known.devices.insert(device.clone(), Heard { at: now, told: None })),
+                None => drop(seen.devices.insert(device.clone(), Heard { at: now, told: None })),
             }
         }
     }
 
     /// Forgets devices that are gone.
     pub(super) fn retain(&self, is_there: impl Fn(&DeviceId) -> bool) {
-        self.known().devices.retain(|device, _| is_there(device));
+        self.lock().devices.retain(|device, _| is_there(device));
     }
 
     /// Says when it is time to tell, until cancelled.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
-        let Some(mut connection) = self.connection.clone() else { return Ok(()) };
+        let mut sessions = self.sessions();
         let mut rounds = interval(EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = rounds.tick() => self.round(),
-                changed = connection.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                    if connection.borrow_and_update().is_up() {
-                        self.begin();
-                    }
-                }
+                Some(_) = sessions.next() => self.begin(),
             }
         }
     }
 
     fn round(&self) {
-        let mut known = self.known();
-        known.due = true;
-        if known.has_news() {
-            drop(known);
-            self.changed.send_modify(|changed| *changed += 1);
+        let mut seen = self.lock();
+        seen.due = true;
+        if seen.has_news() {
+            drop(seen);
+            self.wake();
         }
     }
 
     /// Another cloud, or the same after a restart: it may know nothing.
     fn begin(&self) {
-        let mut known = self.known();
-        known.devices.values_mut().for_each(|heard| heard.told = None);
-        (known.greeted, known.deaf) = (false, false);
-        known.telling.clear();
-        drop(known);
+        let mut seen = self.lock();
+        seen.devices.values_mut().for_each(|heard| heard.told = None);
+        (seen.greeted, seen.deaf) = (false, false);
+        seen.telling.clear();
+        drop(seen);
         self.round();
-    }
-
-    /// Nothing in here panics half-way.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl Seen {
     fn has_news(&self) -> bool {
         !self.deaf && (!self.greeted || self.devices.values().any(Heard::is_news))
     }
+}
 
-    /// What is to be told now, if anything; none of it is due again before the next round, but for what found no room.
-    fn take(&mut self, now: Instant) -> Option<SeenReport> {
+impl Heard {
+    fn is_news(&self) -> bool {
+        self.told != Some(self.at)
+    }
+}
+
+impl Tell for Seen {
+    const NAME: &'static str = "seen";
+    const RESOURCE: Resource = Resource::Seen;
+    type Content = SeenReport;
+
+    /// None of it is due again before the next round, but for what found no room.
+    fn ahead(&mut self) -> Option<(u64, SeenReport)> {
+        let now = Instant::now();
         if !self.due || !self.has_news() {
             return None;
         }
@@ -153,7 +145,7 @@ impl Known {
         let age =
             |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
         let devices = self.telling.iter().map(|(device, at)| (device.to_string(), age(*at)));
-        Some(SeenReport { listening: age(self.began), devices: devices.collect() })
+        Some((self.version, SeenReport { listening: age(self.began), devices: devices.collect() }))
     }
 
     fn confirmed(&mut self, version: u64) {
@@ -167,53 +159,20 @@ impl Known {
             }
         }
     }
-}
 
-impl Heard {
-    fn is_news(&self) -> bool {
-        self.told != Some(self.at)
-    }
-}
-
-#[async_trait]
-impl Outbox for Presence {
-    fn name(&self) -> &'static str {
-        "seen"
-    }
-
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    async fn ahead(&self, limit: usize, in_flight: &HashSet<RowKey>) -> Result<Vec<Report>, OutboxError> {
-        let row = RowKey(ROW.to_owned());
-        let connection = self.connection.as_ref().map(|connection| *connection.borrow());
-        let understood = matches!(connection, Some(Connection::Up { dialect: Dialect::SkerryV1 }));
-        if limit == 0 || !understood || in_flight.contains(&row) {
-            return Ok(Vec::new());
-        }
-        let mut known = self.known();
-        let Some(report) = known.take(Instant::now()) else { return Ok(Vec::new()) };
-        let content = Content::json(&report).map_err(|error| OutboxError(error.to_string()))?;
-        let route = Route::new(Source::Twin, Group::Twin, Operation::Update, Resource::Seen);
-        Ok(vec![Report { row, version: known.version, message: Message::new(route, content) }])
-    }
-
-    async fn confirm(&self, _: &RowKey, version: u64) -> Result<(), OutboxError> {
-        self.known().confirmed(version);
-        Ok(())
-    }
-
-    /// An older cloudcore does not know what it is.
-    async fn reject(&self, _: &RowKey, _: u64, _: &str) -> Result<(), OutboxError> {
-        self.known().deaf = true;
-        Ok(())
+    fn rejected(&mut self, _: u64) {
+        self.deaf = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proto::session::Dialect;
+
     use super::*;
+    use crate::edgehub::{Outbox, RowKey};
 
     fn id(number: usize) -> DeviceId {
         DeviceId::new("default", &format!("d{number}")).unwrap()
@@ -232,7 +191,7 @@ mod tests {
     }
 
     async fn confirm(presence: &Presence, version: u64) {
-        presence.confirm(&RowKey(ROW.into()), version).await.unwrap();
+        presence.confirm(&RowKey(Seen::NAME.into()), version).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -281,7 +240,7 @@ mod tests {
         presence.begin();
         assert_eq!(told(&presence).await, None);
         up.send_replace(Connection::Up { dialect: Dialect::SkerryV1 });
-        presence.reject(&RowKey(ROW.into()), 9, "what?").await.unwrap();
+        presence.reject(&RowKey(Seen::NAME.into()), 9, "what?").await.unwrap();
         presence.round();
         assert_eq!(told(&presence).await, None);
     }

@@ -1,18 +1,16 @@
 //! How mappers are: whether each that registered answers, and which devices it refuses. The cloud is told on each session and
 //! at each change; nothing of it is on disk.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures::StreamExt as _;
 use proto::devices::{MapperReport, MapperState, MapperStatus, RefusedDevice};
-use proto::message::{Content, Group, Message, Operation, Route, Source};
 use proto::resource::Resource;
-use proto::session::Dialect;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -20,25 +18,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::registry::{Mapper, Registry};
-use crate::edgehub::{Connection, Outbox, OutboxError, Report, RowKey};
+use crate::edgehub::{Connection, Tell, Word};
 
 /// How often mappers are called on.
 const EVERY: Duration = Duration::from_secs(5);
 /// How long one may take to open.
 const LIMIT: Duration = Duration::from_secs(2);
-/// The only row.
-const ROW: &str = "mappers";
 
-/// What is known of the node's mappers. Cheap to clone; also the [`Outbox`] that tells it.
-#[derive(Clone)]
-pub struct Outlook {
-    known: Arc<Mutex<Known>>,
-    changed: watch::Sender<u64>,
-    connection: Option<watch::Receiver<Connection>>,
-}
+/// How the node's mappers are, for the cloud.
+pub type Outlook = Word<Mappers>;
 
-#[derive(Default)]
-struct Known {
+/// What is known of them.
+#[derive(Debug, Default)]
+pub struct Mappers {
     mappers: BTreeMap<String, MapperStatus>,
     refused: BTreeMap<String, BTreeMap<String, String>>,
     version: u64,
@@ -47,12 +39,12 @@ struct Known {
 
 impl Outlook {
     pub(super) fn new(connection: Option<watch::Receiver<Connection>>) -> Self {
-        Self { known: Arc::default(), changed: watch::Sender::new(0), connection }
+        Self::of(Mappers::default(), connection)
     }
 
     /// A mapper refuses the device (`namespace/name`), in its words; or takes it now.
     pub(super) fn refuses(&self, protocol: &str, device: &str, words: Option<String>) {
-        let mut known = self.known();
+        let mut known = self.lock();
         let refused = known.refused.entry(protocol.to_owned()).or_default();
         let changed = match words {
             Some(words) => {
@@ -72,15 +64,14 @@ impl Outlook {
         let mut registered = registry.changes();
         let mut rounds = interval(EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut connection = self.connection.clone();
+        let mut sessions = self.sessions();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = rounds.tick() => {}
                 _ = registered.changed() => {}
-                () = session(&mut connection) => {
-                    // Another cloud, or the same after a restart: it may know nothing.
-                    let mut known = self.known();
+                Some(_) = sessions.next() => {
+                    let mut known = self.lock();
                     self.note(&mut known, true);
                     continue;
                 }
@@ -96,7 +87,7 @@ impl Outlook {
 
     fn saw(&self, mappers: Vec<Mapper>, answers: Vec<Result<(), String>>) {
         let now = tasks::clock::unix_ms();
-        let mut known = self.known();
+        let mut known = self.lock();
         let mut changed = false;
         for (mapper, answer) in mappers.into_iter().zip(answers) {
             let (state, message) = match answer {
@@ -133,38 +124,10 @@ impl Outlook {
         self.note(&mut known, changed);
     }
 
-    fn note(&self, known: &mut Known, changed: bool) {
+    fn note(&self, known: &mut Mappers, changed: bool) {
         if changed {
             known.version += 1;
-            self.changed.send_replace(known.version);
-        }
-    }
-
-    fn report(known: &Known) -> MapperReport {
-        let mappers = known.mappers.values().map(|status| {
-            let refused = known.refused.get(&status.protocol).into_iter().flatten();
-            let refused =
-                refused.map(|(id, message)| RefusedDevice { id: id.clone(), message: message.clone() });
-            MapperStatus { refused: refused.collect(), ..status.clone() }
-        });
-        MapperReport { timestamp: tasks::clock::unix_ms(), mappers: mappers.collect() }
-    }
-
-    /// Nothing in here panics half-way.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns when a session has begun.
-async fn session(connection: &mut Option<watch::Receiver<Connection>>) {
-    let Some(connection) = connection else { return std::future::pending().await };
-    loop {
-        if connection.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        if connection.borrow_and_update().is_up() {
-            return;
+            self.wake();
         }
     }
 }
@@ -189,38 +152,31 @@ async fn ping(path: &Path) -> io::Result<()> {
     }
 }
 
-#[async_trait]
-impl Outbox for Outlook {
-    fn name(&self) -> &'static str {
-        "mappers"
-    }
+impl Tell for Mappers {
+    const NAME: &'static str = "mappers";
+    const RESOURCE: Resource = Resource::Mappers;
+    type Content = MapperReport;
 
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    async fn ahead(&self, limit: usize, in_flight: &HashSet<RowKey>) -> Result<Vec<Report>, OutboxError> {
-        let row = RowKey(ROW.to_owned());
-        let connection = self.connection.as_ref().map(|connection| *connection.borrow());
-        // KubeEdge's cloud has no place for it.
-        let understood = matches!(connection, Some(Connection::Up { dialect: Dialect::SkerryV1 }));
-        let known = self.known();
-        if limit == 0 || !understood || known.version == known.confirmed || in_flight.contains(&row) {
-            return Ok(Vec::new());
+    fn ahead(&mut self) -> Option<(u64, MapperReport)> {
+        if self.version == self.confirmed {
+            return None;
         }
-        let content = Content::json(&Self::report(&known)).map_err(|error| OutboxError(error.to_string()))?;
-        let route = Route::new(Source::Twin, Group::Twin, Operation::Update, Resource::Mappers);
-        Ok(vec![Report { row, version: known.version, message: Message::new(route, content) }])
+        let mappers = self.mappers.values().map(|status| {
+            let refused = self.refused.get(&status.protocol).into_iter().flatten();
+            let refused =
+                refused.map(|(id, message)| RefusedDevice { id: id.clone(), message: message.clone() });
+            MapperStatus { refused: refused.collect(), ..status.clone() }
+        });
+        let report = MapperReport { timestamp: tasks::clock::unix_ms(), mappers: mappers.collect() };
+        Some((self.version, report))
     }
 
-    async fn confirm(&self, _: &RowKey, version: u64) -> Result<(), OutboxError> {
-        let mut known = self.known();
-        known.confirmed = known.confirmed.max(version);
-        Ok(())
+    fn confirmed(&mut self, version: u64) {
+        self.confirmed = self.confirmed.max(version);
     }
 
-    /// An older cloudcore does not know what it is; it is told again when something changes.
-    async fn reject(&self, row: &RowKey, version: u64, _: &str) -> Result<(), OutboxError> {
-        self.confirm(row, version).await
+    /// It is told again when something changes.
+    fn rejected(&mut self, version: u64) {
+        self.confirmed(version);
     }
 }

@@ -20,6 +20,7 @@ mod run;
 mod session;
 mod settings;
 mod tls;
+mod word;
 
 pub use bootstrap::BootstrapError;
 pub use failure::LinkError;
@@ -29,3 +30,4 @@ pub use run::{Hub, run};
 pub use session::{Rate, Settings as SessionSettings};
 pub use settings::{InvalidSetting, Settings};
 pub use tls::TlsError;
+pub use word::{Tell, Word};
