@@ -1,7 +1,9 @@
 //! Reads the promises of SPECIFICATION.md and measures them.
 //!
-//! Owns: the table format of `SPECIFICATION.md` ([`Promise::all`]). `main.rs` measures what is promised with the
+//! Owns: the table format of `SPECIFICATION.md` ([`Promise::all`]) and where documents' tests are ([`evidence`]). `main.rs` measures what is promised with the
 //! crate `bench`; the tests of this crate see that no promise names a measurement or a test that does not exist.
+
+pub mod evidence;
 
 use thiserror::Error;
 

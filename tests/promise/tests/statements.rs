@@ -1,7 +1,8 @@
 //! docs/MQTT-STATEMENTS.md leaves no statement out and names no test that nobody can run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+
+use promise::evidence::{self, Places};
 
 const DOCUMENT: &str = include_str!("../../../docs/MQTT-STATEMENTS.md");
 
@@ -41,29 +42,11 @@ fn every_statement_is_there_once() {
 }
 
 /// Where the tests are.
-const PLACES: [&str; 2] = ["tests/conform/tests/mqtt", "edgecore/tests"];
+const PLACES: &Places = &[("", "tests/conform/tests/mqtt"), ("", "edgecore/tests")];
 
 /// Whose failures name the statement that is broken.
 const BY_STATEMENT: [&str; 8] =
     ["format", "connecting", "answering", "publishing", "subscribing", "leaving", "behaviour", "topics"];
-
-/// What the file of that name says.
-fn text(file: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let paths = PLACES.map(|place| root.join(place).join(format!("{file}.rs")));
-    let texts: Vec<String> = paths.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-    match <[String; 1]>::try_from(texts) {
-        Ok([text]) => text,
-        Err(texts) => panic!("{} files are named {file}.rs in {PLACES:?}", texts.len()),
-    }
-}
-
-/// The tests of a file whose names are this or begin so (`…`), each with its body.
-fn tests<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
-    let named = name.strip_suffix('…').map_or(format!("fn {name}("), |start| format!("fn {start}"));
-    let tests = text.split("#[test]\n").skip(1).chain(text.split("#[tokio::test]\n").skip(1));
-    tests.filter(|test| test.trim_start_matches("async ").starts_with(&named)).collect()
-}
 
 /// The statements that a text names, as in `MQTT-1.2.3-1, -2, MQTT5-1.2.4-1`, and whether they are of 5.
 fn named(text: &str) -> BTreeSet<(bool, String)> {
@@ -90,14 +73,12 @@ fn named(text: &str) -> BTreeSet<(bool, String)> {
 #[test]
 fn every_test_that_is_named_exists_and_speaks_of_it() {
     let mut count = 0;
-    for [three, five, what, evidence] in rows() {
+    for [three, five, what, shown] in rows() {
         let (mut spoken, mut by_statement) = (BTreeSet::new(), false);
-        for name in evidence.split('`').skip(1).step_by(2).filter(|name| name.contains("::")) {
-            let (file, test) = name.split_once("::").unwrap();
-            let text = text(file);
-            let [body] = tests(&text, test)[..] else {
-                panic!("{three} {five} {what}: not one test has the name {name}")
-            };
+        for (file, name) in evidence::named(shown) {
+            let row = |error| format!("{three} {five} {what}: {file}: {error}");
+            let text = evidence::text(PLACES, file).map_err(row).unwrap();
+            let body = evidence::test(&text, name).map_err(row).unwrap();
             count += 1;
             by_statement |= BY_STATEMENT.contains(&file);
             spoken.extend(named(body));
@@ -107,12 +88,12 @@ fn every_test_that_is_named_exists_and_speaks_of_it() {
         for (of_five, cell) in [(false, three), (true, five)].into_iter().filter(|_| by_statement) {
             for statement in cell.split(", ").filter(|statement| !statement.is_empty()) {
                 let known = spoken.contains(&(of_five, statement.to_owned()));
-                assert!(known, "{statement} (of 5: {of_five}) is not spoken of in {evidence}");
+                assert!(known, "{statement} (of 5: {of_five}) is not spoken of in {shown}");
             }
         }
-        let not_ours = ["client's", "not there", "never sent"].iter().any(|why| evidence.contains(why));
-        let shown = evidence.contains('`') || evidence.contains("every test");
-        assert!(shown || not_ours, "{three} {five} {what}: shown by nothing: {evidence}");
+        let not_ours = ["client's", "not there", "never sent"].iter().any(|why| shown.contains(why));
+        let is_shown = shown.contains('`') || shown.contains("every test");
+        assert!(is_shown || not_ours, "{three} {five} {what}: shown by nothing: {shown}");
     }
     assert!(count > 100, "{count} tests are named");
 }
