@@ -77,6 +77,15 @@ impl Absent {
         matches!(self, Self::NotFound | Self::Offline)
     }
 
+    /// What it means for a pod that cannot do without the object of that kind and name.
+    pub fn missing(self, kind: &'static str, name: &str) -> Missing {
+        let name = name.to_owned();
+        match self {
+            Self::NotFound => Missing::NotFound { kind, name },
+            other => Missing::Unavailable { kind, name, why: other.words() },
+        }
+    }
+
     /// Why it could not be had, in words.
     pub fn words(self) -> String {
         match self {
@@ -85,6 +94,29 @@ impl Absent {
             Self::Unavailable(why) => why,
         }
     }
+}
+
+/// An object that a pod cannot do without could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// It does not exist.
+    #[error("{kind} {name:?} not found")]
+    NotFound {
+        /// `configmap`, `secret` or `service account token`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It could not be fetched.
+    #[error("{kind} {name:?} is not on this node and could not be fetched: {why}")]
+    Unavailable {
+        /// `configmap`, `secret` or `service account token`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What stood in the way.
+        why: String,
+    },
 }
 
 /// The objects that a pod refers to, as far as they could be had.
@@ -103,9 +135,18 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// The config map, or why not.
-    pub fn config_map(&self, name: &str) -> Result<&ConfigMap, Absent> {
-        lookup(&self.config_maps, &name.to_owned())
+    /// The config map; nothing if there is none and the pod can do without.
+    pub fn needed_config_map(
+        &self,
+        name: &str,
+        optional: Option<bool>,
+    ) -> Result<Option<&ConfigMap>, Missing> {
+        needed(lookup(&self.config_maps, &name.to_owned()), "configmap", name, optional)
+    }
+
+    /// The secret; nothing if there is none and the pod can do without.
+    pub fn needed_secret(&self, name: &str, optional: Option<bool>) -> Result<Option<&Secret>, Missing> {
+        needed(self.secret(name), "secret", name, optional)
     }
 
     /// The secret, or why not.
@@ -139,6 +180,19 @@ fn lookup<'a, K: Ord, T>(map: &'a BTreeMap<K, Result<T, Absent>>, key: &K) -> Re
         Some(Ok(object)) => Ok(object),
         Some(Err(absent)) => Err(absent.clone()),
         None => Err(Absent::Unavailable("not fetched yet".into())),
+    }
+}
+
+fn needed<T>(
+    found: Result<T, Absent>,
+    kind: &'static str,
+    name: &str,
+    optional: Option<bool>,
+) -> Result<Option<T>, Missing> {
+    match found {
+        Ok(object) => Ok(Some(object)),
+        Err(absent) if absent.is_optional() && optional == Some(true) => Ok(None),
+        Err(absent) => Err(absent.missing(kind, name)),
     }
 }
 

@@ -167,7 +167,8 @@ impl Trail {
                 log.tell(&self.event(Stage::ResponseStarted, &status, None)).await;
             }
             let done = Done { trail: self, log, status };
-            return response.map(|inner| Body::new(Watched { inner, _done: done }));
+            return response
+                .map(|inner| Body::new(Rest { begun: VecDeque::new(), rest: inner, _done: Some(done) }));
         }
         if !self.told.tells(Stage::ResponseComplete) {
             return response;
@@ -222,16 +223,17 @@ async fn copied(response: Response) -> (Response, Option<Value>) {
         }
         frames.push_back(frame);
     }
-    (Response::from_parts(parts, Body::new(Resumed { frames, rest })), None)
+    (Response::from_parts(parts, Body::new(Rest { begun: frames, rest, _done: None })), None)
 }
 
-/// A body of which the beginning was taken off already.
-struct Resumed {
-    frames: VecDeque<Result<Frame<Bytes>, axum::Error>>,
+/// A body, of which the beginning may have been taken off already.
+struct Rest {
+    begun: VecDeque<Result<Frame<Bytes>, axum::Error>>,
     rest: Body,
+    _done: Option<Done>,
 }
 
-impl http_body::Body for Resumed {
+impl http_body::Body for Rest {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -239,7 +241,7 @@ impl http_body::Body for Resumed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match self.frames.pop_front() {
+        match self.begun.pop_front() {
             Some(frame) => Poll::Ready(Some(frame)),
             None => Pin::new(&mut self.rest).poll_frame(context),
         }
@@ -258,22 +260,5 @@ impl Drop for Done {
         if self.trail.told.tells(Stage::ResponseComplete) {
             self.log.tell_now(&self.trail.event(Stage::ResponseComplete, &self.status, None));
         }
-    }
-}
-
-struct Watched {
-    inner: Body,
-    _done: Done,
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
     }
 }

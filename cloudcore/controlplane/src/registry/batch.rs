@@ -25,7 +25,6 @@ pub(super) const KINDS: &[Descriptor] = &[
     Descriptor {
         categories: &["all"],
         subresources: &[STATUS],
-        fields: &["status.successful"],
         generations: true,
         dependents: Dependents::Orphan,
         default: |job| default_job_spec(job.child("spec")),

@@ -50,7 +50,6 @@ const FINAL: &[&str] = &["Approved", "Denied", "Failed"];
 pub(super) const KINDS: &[Descriptor] = &[Descriptor {
     short_names: &["csr"],
     subresources: &[APPROVAL, STATUS],
-    fields: &["spec.signerName"],
     prepare_create: |request| request.put("status", json!({})),
     prepare_update: |old, new| new.put("spec", old.get("spec").cloned().unwrap_or_default()),
     validate,

@@ -101,7 +101,7 @@ fn resource(crd: &Value, version: &Value, types: &Arc<Types>, meta: StructId) ->
         subresources,
         create_on_update: false,
         unconditional_update: false,
-        fields: version
+        own_fields: version
             .list("/selectableFields")
             .iter()
             .map(|field| field.text("/jsonPath").trim_start_matches('.').to_owned())

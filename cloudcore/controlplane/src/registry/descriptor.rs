@@ -68,8 +68,6 @@ pub struct Descriptor {
     pub verbs: &'static [&'static str],
     /// Parts with URLs of their own.
     pub subresources: &'static [Subresource],
-    /// The field selectors it supports besides name and namespace.
-    pub fields: &'static [&'static str],
     /// Whether a change of the spec counts up `metadata.generation`.
     pub generations: bool,
     /// Whether the first write may come as a status write of the same request (nodes register with their status).
@@ -142,7 +140,6 @@ impl Descriptor {
             namespaced: <T::Scope as Scoped>::NAMESPACED,
             verbs: ALL_VERBS,
             subresources: &[],
-            fields: &[],
             generations: false,
             keeps_status_on_create: false,
             create_on_update: false,

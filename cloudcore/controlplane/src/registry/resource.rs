@@ -45,8 +45,8 @@ pub struct Resource {
     pub create_on_update: bool,
     /// Whether PUT without a resource version is accepted.
     pub unconditional_update: bool,
-    /// Supported field selectors besides `metadata.name` and `metadata.namespace`.
-    pub fields: Vec<String>,
+    /// The fields that a CRD makes selectable, as dotted paths; those of built-in kinds are in the index.
+    pub own_fields: Vec<String>,
     pub(crate) behaviour: Behaviour,
 }
 
@@ -84,7 +84,7 @@ impl Resource {
             subresources: descriptor.subresources.to_vec(),
             create_on_update: descriptor.create_on_update,
             unconditional_update: descriptor.unconditional_update,
-            fields: own(descriptor.fields),
+            own_fields: Vec::new(),
             behaviour: Behaviour::BuiltIn { descriptor, types: Arc::clone(types), root },
         })
     }
@@ -349,11 +349,6 @@ impl Resource {
     /// Whether a CRD defines it.
     pub fn is_custom(&self) -> bool {
         matches!(self.behaviour, Behaviour::Custom(_))
-    }
-
-    /// The fields that a CRD makes selectable, as dotted paths; those of built-in kinds are in the index.
-    pub(crate) fn own_fields(&self) -> &[String] {
-        if self.is_custom() { &self.fields } else { &[] }
     }
 
     /// Where a custom resource keeps its replicas, if it can be scaled.

@@ -5,29 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 
 use crate::edged::downward::{self, DownwardError, Facts};
-use crate::edged::objects::{Absent, Objects};
+use crate::edged::objects::{Missing, Objects};
 
 /// Why a container cannot be configured (yet); shown as `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A config map or secret does not exist.
-    #[error("{kind} {name:?} not found")]
-    NotFound {
-        /// `configmap` or `secret`.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// It could not be fetched.
-    #[error("{kind} {name:?} is not on this node and could not be fetched: {why}")]
-    Unavailable {
-        /// `configmap` or `secret`.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What stood in the way.
-        why: String,
-    },
+    /// A config map or secret could not be had.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// It lacks the key.
     #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
     NoKey {
@@ -48,15 +33,6 @@ pub enum ConfigError {
     Refused(String),
 }
 
-impl ConfigError {
-    fn absent(kind: &'static str, name: &str, absent: Absent) -> Self {
-        match absent {
-            Absent::NotFound => Self::NotFound { kind, name: name.to_owned() },
-            other => Self::Unavailable { kind, name: name.to_owned(), why: other.words() },
-        }
-    }
-}
-
 /// The environment of a container, in the order in which it is declared.
 pub fn of(
     pod: &Pod,
@@ -68,25 +44,15 @@ pub fn of(
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         if let Some(reference) = &source.config_map_ref {
-            match objects.config_map(&reference.name) {
-                Ok(map) => {
-                    for (key, value) in map.data.iter().flatten() {
-                        env.set(format!("{prefix}{key}"), value.clone());
-                    }
-                }
-                Err(absent) if absent.is_optional() && reference.optional == Some(true) => {}
-                Err(absent) => return Err(ConfigError::absent("configmap", &reference.name, absent)),
+            let map = objects.needed_config_map(&reference.name, reference.optional)?;
+            for (key, value) in map.and_then(|map| map.data.as_ref()).into_iter().flatten() {
+                env.set(format!("{prefix}{key}"), value.clone());
             }
         }
         if let Some(reference) = &source.secret_ref {
-            match objects.secret(&reference.name) {
-                Ok(secret) => {
-                    for (key, value) in secret.data.iter().flatten() {
-                        env.set(format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
-                    }
-                }
-                Err(absent) if absent.is_optional() && reference.optional == Some(true) => {}
-                Err(absent) => return Err(ConfigError::absent("secret", &reference.name, absent)),
+            let secret = objects.needed_secret(&reference.name, reference.optional)?;
+            for (key, value) in secret.and_then(|secret| secret.data.as_ref()).into_iter().flatten() {
+                env.set(format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
             }
         }
     }
@@ -147,11 +113,7 @@ fn from(
     }
     if let Some(key) = &source.config_map_key_ref {
         let optional = key.optional == Some(true);
-        let map = match objects.config_map(&key.name) {
-            Ok(map) => map,
-            Err(absent) if absent.is_optional() && optional => return Ok(None),
-            Err(absent) => return Err(ConfigError::absent("configmap", &key.name, absent)),
-        };
+        let Some(map) = objects.needed_config_map(&key.name, key.optional)? else { return Ok(None) };
         return match map.data.as_ref().and_then(|data| data.get(&key.key)) {
             Some(value) => Ok(Some(value.clone())),
             None if optional => Ok(None),
@@ -165,11 +127,7 @@ fn from(
     }
     if let Some(key) = &source.secret_key_ref {
         let optional = key.optional == Some(true);
-        let secret = match objects.secret(&key.name) {
-            Ok(secret) => secret,
-            Err(absent) if absent.is_optional() && optional => return Ok(None),
-            Err(absent) => return Err(ConfigError::absent("secret", &key.name, absent)),
-        };
+        let Some(secret) = objects.needed_secret(&key.name, key.optional)? else { return Ok(None) };
         return match secret.data.as_ref().and_then(|data| data.get(&key.key)) {
             Some(value) => Ok(Some(String::from_utf8_lossy(&value.0).into_owned())),
             None if optional => Ok(None),

@@ -2,37 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection,
-};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection};
 
 use super::Ingredients;
 use super::atomic::{File, Files, is_legal};
 use crate::edged::downward::{self, DownwardError};
-use crate::edged::objects::{Absent, TokenRequest};
+use crate::edged::objects::{Missing, TokenRequest};
 use crate::edged::pod::policy;
 
 /// Why a volume has no content (yet).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// The object does not exist.
-    #[error("{kind} {name:?} not found")]
-    NotFound {
-        /// `configmap` or `secret`.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// The object could not be fetched.
-    #[error("{kind} {name:?} is not on this node and could not be fetched: {why}")]
-    Unavailable {
-        /// `configmap`, `secret` or `service account token`.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What stood in the way.
-        why: String,
-    },
+    /// An object could not be had.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// The object lacks a key.
     #[error("{kind} {key}")]
     NoKey {
@@ -98,7 +81,7 @@ fn projected(
         let token = from
             .objects
             .token(&TokenRequest::of(source))
-            .map_err(|absent| unavailable("service account token", account, absent))?;
+            .map_err(|absent| absent.missing("service account token", account))?;
         let owner = common_user(from.pod);
         let private = owner.is_some() || from.fs_group().is_some();
         let mode = if private { 0o600 } else { mode };
@@ -118,13 +101,6 @@ fn common_user(pod: &Pod) -> Option<u32> {
     users.all(|user| user == Some(first)).then_some(first).and_then(|user| u32::try_from(user).ok())
 }
 
-fn unavailable(kind: &'static str, name: &str, absent: Absent) -> PayloadError {
-    match absent {
-        Absent::NotFound => PayloadError::NotFound { kind, name: name.to_owned() },
-        other => PayloadError::Unavailable { kind, name: name.to_owned(), why: other.words() },
-    }
-}
-
 fn config_map(
     from: Ingredients<'_>,
     files: &mut Files,
@@ -133,16 +109,11 @@ fn config_map(
     mode: i32,
     optional: Option<bool>,
 ) -> Result<(), PayloadError> {
-    let optional = optional == Some(true);
-    let map: &ConfigMap = match from.objects.config_map(name) {
-        Ok(map) => map,
-        Err(absent) if absent.is_optional() && optional => return Ok(()),
-        Err(absent) => return Err(unavailable("configmap", name, absent)),
-    };
+    let Some(map) = from.objects.needed_config_map(name, optional)? else { return Ok(()) };
     let text = map.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
     let missing = "configmap references non-existent config key:";
-    keys(files, missing, text.chain(binary), items, mode, optional)
+    keys(files, missing, text.chain(binary), items, mode, optional == Some(true))
 }
 
 fn secret(
@@ -153,14 +124,9 @@ fn secret(
     mode: i32,
     optional: Option<bool>,
 ) -> Result<(), PayloadError> {
-    let optional = optional == Some(true);
-    let secret: &Secret = match from.objects.secret(name) {
-        Ok(secret) => secret,
-        Err(absent) if absent.is_optional() && optional => return Ok(()),
-        Err(absent) => return Err(unavailable("secret", name, absent)),
-    };
+    let Some(secret) = from.objects.needed_secret(name, optional)? else { return Ok(()) };
     let data = secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
-    keys(files, "references non-existent secret key:", data, items, mode, optional)
+    keys(files, "references non-existent secret key:", data, items, mode, optional == Some(true))
 }
 
 fn keys<'a>(

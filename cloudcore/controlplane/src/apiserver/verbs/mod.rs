@@ -52,7 +52,7 @@ fn selector(call: &Call) -> Result<Selector, Status> {
         fields: FieldSelector::parse_with(
             call.query.get("fieldSelector").unwrap_or_default(),
             collection,
-            call.target.resource.own_fields(),
+            &call.target.resource.own_fields,
         )
         .map_err(bad)?,
     })

@@ -25,7 +25,6 @@ pub(in crate::registry) const REPLICATION_CONTROLLER: Descriptor = Descriptor {
     short_names: &["rc"],
     categories: &["all"],
     subresources: &[SCALE, STATUS],
-    fields: &["status.replicas"],
     generations: true,
     default: default_controller,
     prepare_create,

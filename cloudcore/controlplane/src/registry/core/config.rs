@@ -22,7 +22,6 @@ pub(super) const CONFIG_MAP: Descriptor = Descriptor {
 };
 
 pub(super) const SECRET: Descriptor = Descriptor {
-    fields: &["type"],
     default: default_secret,
     validate: validate_secret,
     validate_update: validate_secret_update,

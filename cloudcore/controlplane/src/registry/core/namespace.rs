@@ -12,7 +12,6 @@ pub(super) const NAMESPACE: Descriptor = Descriptor {
     short_names: &["ns"],
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     subresources: &[Subresource { name: "finalize", body: None, verbs: &["update"] }, STATUS],
-    fields: &["status.phase"],
     name: names::dns_label,
     default,
     prepare_create,

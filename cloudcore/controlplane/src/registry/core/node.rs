@@ -15,7 +15,6 @@ const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub(super) const NODE: Descriptor = Descriptor {
     short_names: &["no"],
     subresources: &[STATUS],
-    fields: &["spec.unschedulable"],
     keeps_status_on_create: true,
     default,
     validate,

@@ -18,7 +18,6 @@ pub(super) const SERVICE: Descriptor = Descriptor {
     short_names: &["svc"],
     categories: &["all"],
     subresources: &[STATUS],
-    fields: &["spec.clusterIP", "spec.type"],
     create_on_update: true,
     name: names::dns_1035_label,
     default,
