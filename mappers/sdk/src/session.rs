@@ -12,7 +12,8 @@ use dmi::v1beta1 as wire;
 use dmi::v1beta1::device_manager_service_client::DeviceManagerServiceClient;
 use dmi::v1beta1::device_mapper_service_server::DeviceMapperServiceServer;
 use hyper_util::rt::TokioIo;
-use tasks::Backoff;
+use pages::ProgramFiles;
+use tasks::{Backoff, TaskSet};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -63,7 +64,7 @@ pub enum MapperError {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// Runs the mapper until it is told to stop: the `main` of a mapper.
+/// Runs the mapper until it is told to stop: the `main` of a mapper, to be called while the process has one thread.
 pub fn run(protocol: impl Protocol, options: Options) -> ExitCode {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,h2=warn,hyper=warn"));
@@ -72,6 +73,7 @@ pub fn run(protocol: impl Protocol, options: Options) -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .init();
+    let files = ProgramFiles::at_start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => {
@@ -80,6 +82,8 @@ pub fn run(protocol: impl Protocol, options: Options) -> ExitCode {
         }
     };
     let ended = runtime.block_on(async {
+        let memory_tasks = TaskSet::new("memory");
+        files.keep_giving_back(&memory_tasks);
         let stop = CancellationToken::new();
         let serving = serve(protocol, options, stop.clone());
         tokio::pin!(serving);
