@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Containerd, Daemon, Docker};
+use e2e::{Containerd, Docker, Runtime};
 use edgecore::edged::runtime::cri::Cri;
 use edgecore::edged::runtime::{ContainerId, ContainerRuntime};
 
@@ -20,11 +20,10 @@ pub(crate) enum Kind {
     CriOnly,
 }
 
-/// A private runtime.
-pub(crate) enum Engine {
-    Containerd(Containerd),
-    Docker(Docker),
-    CriOnly(Containerd, Door),
+/// A private runtime, perhaps behind a door.
+pub(crate) struct Engine {
+    runtime: e2e::Engine,
+    door: Option<Door>,
 }
 
 /// Makes each of these functions a test on each runtime.
@@ -61,109 +60,78 @@ pub(crate) use on_cri_alone;
 
 impl Engine {
     pub(crate) async fn start(kind: Kind, dir: &Path) -> Self {
-        match kind {
-            Kind::Containerd => Self::Containerd(Containerd::start(dir).await.expect("containerd starts")),
-            Kind::Docker => Self::Docker(Docker::start(dir).await.expect("dockerd starts")),
-            Kind::CriOnly => {
-                let containerd = Containerd::start(dir).await.expect("containerd starts");
-                let door = Door::open(dir, containerd.socket());
-                Self::CriOnly(containerd, door)
-            }
-        }
+        let runtime = if kind == Kind::Docker { Runtime::Docker } else { Runtime::Containerd };
+        let runtime = e2e::Engine::start(runtime, dir).await.expect("the runtime starts");
+        let door = (kind == Kind::CriOnly).then(|| Door::open(dir, runtime.socket()));
+        Self { runtime, door }
+    }
+
+    pub(crate) fn containerd(&self) -> &Containerd {
+        let e2e::Engine::Containerd(containerd) = &self.runtime else {
+            panic!("the test runs on containerd")
+        };
+        containerd
+    }
+
+    pub(crate) fn docker(&self) -> &Docker {
+        let e2e::Engine::Docker(docker) = &self.runtime else { panic!("the test runs on Docker") };
+        docker
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        self.door.as_ref().expect("the test runs behind the door")
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        match self {
-            Self::Containerd(containerd) => containerd.endpoint(),
-            Self::CriOnly(_, door) => door.endpoint(),
-            Self::Docker(docker) => docker.endpoint(),
-        }
+        self.door.as_ref().map_or_else(|| self.runtime.endpoint(), Door::endpoint)
     }
 
     pub(crate) fn cgroup_root(&self) -> String {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => containerd.cgroup_root(),
-            Self::Docker(docker) => docker.cgroup_root(),
-        }
+        self.runtime.cgroup_root()
     }
 
     pub(crate) fn log(&self) -> String {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => containerd.log(),
-            Self::Docker(docker) => docker.log(),
-        }
+        self.runtime.daemon().tail()
     }
 
     pub(crate) fn add_image(&self, name: &str, command: &[&str]) {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.add_image(name, command)
-            }
-            Self::Docker(docker) => docker.add_image(name, command),
-        }
-        .expect("an image");
+        self.runtime.add_image(name, command).expect("an image");
     }
 
     /// Pushes an image to its registry, and forgets it here.
     pub(crate) fn push_image(&self, name: &str, user: &str, password: &str) {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.push(name, user, password)
-            }
-            Self::Docker(docker) => docker.push(name, user, password),
-        }
-        .expect("pushed");
+        self.runtime.push(name, user, password).expect("pushed");
     }
 
     /// Names of the images that are there, one a line.
     pub(crate) fn images(&self) -> String {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.ctr(&["images", "ls", "-q"])
-            }
-            Self::Docker(docker) => docker.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]),
-        }
-        .expect("images")
+        self.runtime.images().expect("images")
     }
 
     /// All containers, sandboxes included.
     pub(crate) fn containers(&self) -> Vec<String> {
-        lines(match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.ctr(&["containers", "ls", "-q"])
-            }
-            Self::Docker(docker) => docker.docker(&["ps", "-aq", "--no-trunc"]),
-        })
+        lines(self.runtime.containers())
     }
 
     /// Those that run.
     pub(crate) fn running(&self) -> Vec<String> {
-        lines(match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.ctr(&["tasks", "ls", "-q"])
-            }
-            Self::Docker(docker) => docker.docker(&["ps", "-q", "--no-trunc"]),
-        })
+        lines(self.runtime.running())
     }
 
     /// SIGKILL to a container's first process.
     pub(crate) fn kill_container(&self, id: &str) {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                containerd.ctr(&["tasks", "kill", "-s", "KILL", id])
-            }
-            Self::Docker(docker) => docker.docker(&["kill", id]),
+        match &self.runtime {
+            e2e::Engine::Containerd(containerd) => containerd.ctr(&["tasks", "kill", "-s", "KILL", id]),
+            e2e::Engine::Docker(docker) => docker.docker(&["kill", id]),
         }
         .expect("killed");
     }
 
     /// Runs a command in a running container.
     pub(crate) fn exec(&self, id: &str, command: &[&str]) -> String {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => {
-                exec_by_cri(&containerd.endpoint(), id, command)
-            }
-            Self::Docker(docker) => {
+        match &self.runtime {
+            e2e::Engine::Containerd(containerd) => exec_by_cri(&containerd.endpoint(), id, command),
+            e2e::Engine::Docker(docker) => {
                 docker.docker(&[&["exec", id], command].concat()).expect("the command runs")
             }
         }
@@ -171,35 +139,21 @@ impl Engine {
 
     /// The runtime crashes; containers go on.
     pub(crate) fn kill(&mut self) {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => containerd.kill(),
-            Self::Docker(docker) => docker.kill(),
-        }
+        self.runtime.kill();
     }
 
     /// The runtime stops answering, its socket stays.
     pub(crate) fn hang(&self) {
-        self.daemon().hang().expect("stopped");
+        self.runtime.daemon().hang().expect("stopped");
     }
 
     /// It goes on.
     pub(crate) fn wake(&self) {
-        self.daemon().wake().expect("continued");
-    }
-
-    fn daemon(&self) -> &Daemon {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => containerd.daemon(),
-            Self::Docker(docker) => docker.daemon(),
-        }
+        self.runtime.daemon().wake().expect("continued");
     }
 
     pub(crate) async fn restart(&mut self) {
-        match self {
-            Self::Containerd(containerd) | Self::CriOnly(containerd, _) => containerd.restart().await,
-            Self::Docker(docker) => docker.restart().await,
-        }
-        .expect("it comes back");
+        self.runtime.restart().await.expect("it comes back");
     }
 }
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 use edgecore::edged::config::Housekeeping;
 use serde_json::json;
 
-use super::engine::{Engine, Kind};
+use super::engine::Kind;
 use super::node::{Node, SLEEP, container, id, pod, shell, unhurried};
 
 /// Asks the engine about a container.
 fn inspect(node: &Node, id: &str, format: &str) -> String {
-    let Engine::Docker(docker) = &node.engine else { panic!("not Docker") };
-    docker.docker(&["inspect", "--format", format, id]).expect("inspect").trim().to_owned()
+    node.engine.docker().docker(&["inspect", "--format", format, id]).expect("inspect").trim().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,10 +126,8 @@ async fn an_image_that_the_engine_does_not_let_go_is_told() {
     let mut node = Node::start(Kind::Docker).await;
     node.stop_edged().await;
     node.engine.add_image("skerry.test/held:1", &["/bin/sleep", "1"]);
-    let docker = |node: &Node, args: &[&str]| {
-        let Engine::Docker(docker) = &node.engine else { panic!("not Docker") };
-        docker.docker(args).expect("docker").trim().to_owned()
-    };
+    let docker =
+        |node: &Node, args: &[&str]| node.engine.docker().docker(args).expect("docker").trim().to_owned();
     // Somebody else's container, which is none of a pod.
     let holder = docker(&node, &["create", "skerry.test/held:1"]);
     node.settings.housekeeping = Housekeeping {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::engine::{Engine, Kind};
+use super::engine::Kind;
 use super::node::{Node, SLEEP, shell};
 
 fn manifest(color: &str) -> String {
@@ -16,8 +16,7 @@ fn manifest(color: &str) -> String {
 }
 
 fn ctr(node: &Node, args: &[&str]) -> String {
-    let Engine::Containerd(containerd) = &node.engine else { panic!("the test runs on containerd") };
-    containerd.ctr(args).expect("ctr")
+    node.engine.containerd().ctr(args).expect("ctr")
 }
 
 /// Environment and number of the containers that run.
