@@ -2,7 +2,7 @@
 //!
 //! Owns: temporary installations ([`Stack`]) of `cloudcore` and `edgecore` that share nothing with the host
 //! they run on, a private container runtime ([`Containerd`], [`Docker`], either as [`Engine`]) with images of its own, a link between them that can
-//! be cut ([`Link`]), an image registry with a password ([`Registry`]), sensors ([`Sensor`]), and waiting with a bound ([`eventually`]).
+//! be cut ([`Link`]), an image registry with a password ([`Registry`]), sensors ([`Sensor`]), an operator's work ([`mirror`]), and waiting with a bound ([`eventually`]).
 //! Used by the crates `faults`, `bench`, `promise` and by the tests of this crate.
 
 pub mod containerd;
@@ -13,6 +13,7 @@ mod docker;
 mod engine;
 pub mod image;
 mod link;
+pub mod mirror;
 pub mod pod;
 pub mod registry;
 mod sensor;

@@ -3,20 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use e2e::mirror::{MADE, MINE, Mirror};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::finalizer::{Event as Finalizer, finalizer};
 use kube::runtime::watcher::{self, Config, Event as Watched};
 use kube::runtime::{WatchStreamExt, watcher as watch};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tasks::TaskSet;
 
@@ -27,64 +26,19 @@ const RESTARTS: usize = 3;
 /// Kube's watcher waits up to half a minute between attempts, and longer after several outages in a row.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-struct Operator {
-    client: Client,
-    recorder: Recorder,
-    looks: AtomicU32,
-}
-
-type Failed = kube::runtime::finalizer::Error<kube::Error>;
-
-/// Keeps a Secret with the same name and data beside every ConfigMap, and takes it away with it.
-async fn reconcile(map: Arc<ConfigMap>, operator: Arc<Operator>) -> Result<Action, Failed> {
-    operator.looks.fetch_add(1, Ordering::Relaxed);
-    let maps = Api::<ConfigMap>::namespaced(operator.client.clone(), "default");
-    let secrets = Api::<Secret>::namespaced(operator.client.clone(), "default");
-    finalizer(&maps, "operator.test/secret", map, |event| async {
-        match event {
-            Finalizer::Apply(map) => {
-                let secret = json!({
-                    "apiVersion": "v1", "kind": "Secret",
-                    "metadata": {"name": map.name_any(), "labels": {"made-by": "operator"}},
-                    "stringData": map.data,
-                });
-                let params = PatchParams::apply("operator.test").force();
-                secrets.patch(&map.name_any(), &params, &Patch::Apply(secret)).await?;
-                let event = Event {
-                    type_: EventType::Normal,
-                    reason: "Mirrored".to_owned(),
-                    note: None,
-                    action: "Mirror".to_owned(),
-                    secondary: None,
-                };
-                operator.recorder.publish(&event, &map.object_ref(&())).await?;
-            }
-            Finalizer::Cleanup(map) => {
-                match secrets.delete(&map.name_any(), &DeleteParams::default()).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    result => drop(result?),
-                }
-            }
-        }
-        Ok(Action::await_change())
-    })
-    .await
-}
-
-fn start(client: Client, tasks: &TaskSet) -> Arc<Operator> {
-    let reporter = Reporter { controller: "operator.test".to_owned(), instance: None };
-    let recorder = Recorder::new(client.clone(), reporter);
-    let operator = Arc::new(Operator { client: client.clone(), recorder, looks: AtomicU32::new(0) });
-    let (context, maps) = (Arc::clone(&operator), Api::<ConfigMap>::namespaced(client, "default"));
+/// Works until `tasks` end. Returns how often it looked at an object.
+fn start(client: Client, tasks: &TaskSet) -> Arc<AtomicUsize> {
+    let looks = Arc::<AtomicUsize>::default();
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), "default");
+    let mirror = Arc::new(Mirror::new(client, None, Arc::clone(&looks)));
     tasks.spawn_once("operator", move |token| async move {
-        let mine = Config::default().labels("mirror=yes");
-        Controller::new(maps, mine)
+        Controller::new(maps, Config::default().labels(MINE))
             .graceful_shutdown_on(token.cancelled_owned())
-            .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(200)), context)
+            .run(Mirror::reconcile, |_, _, _| Action::requeue(Duration::from_millis(200)), mirror)
             .for_each(|_| async {})
             .await;
     });
-    operator
+    looks
 }
 
 fn map(number: usize) -> ConfigMap {
@@ -109,7 +63,7 @@ async fn an_operator_misses_nothing_while_the_api_is_restarted() {
     let mut cluster = Cluster::start().await;
     let client = cluster.tls_client().await;
     let tasks = TaskSet::new("operator");
-    let operator = start(client.clone(), &tasks);
+    let looks = start(client.clone(), &tasks);
     let maps = Api::<ConfigMap>::namespaced(client.clone(), "default");
     let secrets = Api::<Secret>::namespaced(client, "default");
     let mut wanted = BTreeMap::new();
@@ -138,7 +92,7 @@ async fn an_operator_misses_nothing_while_the_api_is_restarted() {
         }
     }
     until("mirrored", async || {
-        let made = secrets.list(&ListParams::default().labels("made-by=operator")).await.unwrap();
+        let made = secrets.list(&ListParams::default().labels(MADE)).await.unwrap();
         let value = |secret: &Secret| secret.data.as_ref().and_then(|data| data.get("number").cloned());
         let made = made.items.iter().map(|secret| {
             let value = value(secret).map(|value| String::from_utf8(value.0).unwrap());
@@ -148,10 +102,10 @@ async fn an_operator_misses_nothing_while_the_api_is_restarted() {
     })
     .await;
     // The finalizer, the change and a repetition for each of the rounds; a loop would be thousands.
-    let looks = operator.looks.load(Ordering::Relaxed);
-    assert!(looks < u32::try_from(OBJECTS * (RESTARTS + 1) * 8).unwrap(), "{looks} looks");
+    let looks = looks.load(Ordering::Relaxed);
+    assert!(looks < OBJECTS * (RESTARTS + 1) * 8, "{looks} looks");
     assert!(tasks.shutdown(Duration::from_secs(10)).await.is_clean());
-    drop((operator, maps, secrets));
+    drop((maps, secrets));
     drop(cluster.stop().await);
 }
 
@@ -163,7 +117,7 @@ async fn streaming_lists_and_watches_of_metadata_begin_complete() {
     for number in 0..5 {
         maps.create(&PostParams::default(), &map(number)).await.unwrap();
     }
-    let mine = Config::default().labels("mirror=yes").streaming_lists();
+    let mine = Config::default().labels(MINE).streaming_lists();
     let mut seen = Vec::new();
     let mut events = std::pin::pin!(watch(maps.clone(), mine.clone()));
     while let Some(event) = events.try_next().await.unwrap() {

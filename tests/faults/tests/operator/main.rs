@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use e2e::mirror::{MADE, MINE};
 use e2e::{Fault, Link, Stack, StackOptions, eventually};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -29,7 +30,7 @@ use tokio::time::{Instant, sleep};
 
 use election::Terms;
 use people::People;
-use replica::{Counts, MADE, MINE, Soon, is_gone};
+use replica::{Counts, Soon, is_gone};
 use requests::Requests;
 
 const SECONDS: u64 = 75;
