@@ -38,6 +38,9 @@ install_packages() {
   python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
   command -v node > /dev/null || missing+=(nodejs)
   command -v npm > /dev/null || missing+=(npm)
+  command -v go > /dev/null || missing+=(golang-go)
+  [[ -d /usr/share/gocode/src/google.golang.org/grpc ]] || missing+=(golang-google-grpc-dev)
+  command -v protoc-gen-go-grpc > /dev/null || missing+=(protoc-gen-go-grpc)
   [[ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ]] || missing+=(libfaketime)
   command -v shellcheck > /dev/null || missing+=(shellcheck)
   ((${#missing[@]})) || return 0
@@ -88,7 +91,31 @@ install_clients() {
     (cd "$node" && npm ci --no-audit --no-fund)
     cp $from/node/package-lock.json "$node/installed-lock.json"
   fi
-  export CLIENT_PYTHON=$python/bin/python CLIENT_NODE=$node
+  build_go_mapper
+  export CLIENT_PYTHON=$python/bin/python CLIENT_NODE=$node CLIENT_GO=$cache/clients/go/mapper
+}
+
+# The mapper in Go, from Debian's packages and without modules, as no proxy of modules is asked; anew when what makes it changes.
+build_go_mapper() {
+  local from=tests/conform/clients/go go=$cache/clients/go sources
+  local package=skerry/v1beta1 any=google/protobuf/any.proto
+  sources=$({ go version; declare -f build_go_mapper; cat proto/dmi/dmi.proto $from/*.go; } | sha256sum)
+  [[ $(cat "$go/sources" 2> /dev/null) != "$sources" ]] || return 0
+  say "building the Go mapper"
+  rm -rf "$go"
+  mkdir -p "$go/src/$package"
+  (
+    export GO111MODULE=off GOFLAGS='' GOPATH=$go:/usr/share/gocode GOCACHE=$go/build CGO_ENABLED=0
+    # The generator of the library that Debian's grpc-go is made for, and not one that is newer.
+    go build -o "$go/protoc-gen-go" github.com/golang/protobuf/protoc-gen-go
+    local options=paths=source_relative,Mdmi.proto=$package,M$any=github.com/golang/protobuf/ptypes/any
+    protoc --plugin="$go/protoc-gen-go" -I proto/dmi dmi.proto \
+      --go_out="$options:$go/src/$package" --go-grpc_out="$options:$go/src/$package"
+    go vet ./$from
+    go build -o "$go/mapper" ./$from
+  )
+  rm -rf "$go/build"
+  echo "$sources" > "$go/sources"
 }
 
 install_nextest() {
@@ -115,6 +142,8 @@ forget_other_clone
 
 say "format"
 cargo fmt --all --check
+unformatted=$(gofmt -l tests/conform/clients/go)
+[[ -z $unformatted ]] || { printf 'these are not as gofmt -w would write them:\n%s\n' "$unformatted" >&2; exit 1; }
 shellcheck .ci/run tests/run.sh tests/vm/*.sh deploy/*.sh deploy/mappers/*.sh
 
 say "lints"

@@ -8,6 +8,8 @@
 //!
 //! As with KubeEdge, a protocol has one mapper on a node: the last that registered.
 
+mod authority;
+mod caller;
 mod calls;
 mod catalog;
 mod keeper;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use dmi::v1beta1 as wire;
 use dmi::v1beta1::device_manager_service_server::{DeviceManagerService, DeviceManagerServiceServer};
 use tokio::net::UnixListener;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -17,6 +18,7 @@ use tonic::{Code, Request, Response, Status};
 use tower::util::MapResponseLayer;
 use tracing::info;
 
+use super::caller::Caller;
 use super::catalog::Source;
 use super::plan::Told;
 use super::registry::{Mapper, Registry};
@@ -64,6 +66,7 @@ pub(super) async fn serve(
         let metrics = manager.metrics.clone();
         MapResponseLayer::new(move |response| count_unread(&metrics, response))
     };
+    let callers = UnixListenerStream::new(listener).map(|caller| caller.map(Caller::new));
     let service = DeviceManagerServiceServer::new(manager).max_decoding_message_size(LONGEST);
     let builder = || {
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(dmi::DESCRIPTORS)
@@ -76,7 +79,7 @@ pub(super) async fn serve(
         .add_service(service)
         .add_service(reflection)
         .add_service(old_reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(callers, stop.cancelled_owned())
         .await?;
     let _ = fs::remove_file(path);
     Ok(())
