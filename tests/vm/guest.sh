@@ -191,6 +191,7 @@ reboot_step() {
       k get nodes -o wide
       k get pods -o wide
       keadm reset --force > $state/reset 2>&1 || { cat $state/reset; last_words; fail "keadm reset"; }
+      last_words | sed -n '/edgecore stops/,$p'
       # systemd would say that it killed it.
       journalctl -b -u edgecore | grep -F 'SIGKILL' && { last_words; fail "edgecore did not end when it was told to"; }
       [[ ! -e /etc/systemd/system/edgecore.service ]] || fail "keadm reset left edgecore.service"
