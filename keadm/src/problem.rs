@@ -54,6 +54,17 @@ impl Problem {
         Failure { headline: headline.into(), problems: vec![self], exit }
     }
 
+    /// This problem below a word that says how bad it is.
+    pub(crate) fn below(&self, word: &str) -> String {
+        struct Below<'a>(&'a Problem, &'a str);
+        impl fmt::Display for Below<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write(f, self.1)
+            }
+        }
+        Below(self, word).to_string()
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, lead: &str) -> fmt::Result {
         let indent = " ".repeat(lead.chars().count());
         writeln!(f, "{lead}{}", self.what)?;

@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use proto::devices::{
     Desired, Device, DeviceModel, DeviceModelSpec, DeviceProperty, DeviceSpec, ModelProperty, ModelRef,
     ProtocolConfig, StateReportSpec, check,
@@ -9,6 +9,7 @@ use proto::devices::{
 use proto::pki::NodeName;
 use serde_json::{Map, Value, json};
 
+use super::Form;
 use super::ask::{self, ask};
 use super::property::{InvalidProperty, Property, pair};
 use crate::output;
@@ -58,16 +59,6 @@ pub(super) struct NewArgs {
     /// The form of the manifests.
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
-}
-
-/// What manifests are written as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Two documents.
-    #[default]
-    Yaml,
-    /// One List.
-    Json,
 }
 
 /// A device without a mapper.

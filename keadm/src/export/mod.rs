@@ -1,7 +1,7 @@
 //! `keadm export`: the objects of a cluster as manifests that another cluster takes.
 //!
 //! Owns: which kinds and objects are the user's ([`kinds`], [`choice`]), what of them is the server's ([`strip`]), and writing them
-//! ([`write`]). May call: `cluster`, the Kubernetes API. Called by: the command line.
+//! ([`write`]). May call: `cluster`, the Kubernetes API. Called by: the command line; `device convert` for what of metadata is the server's.
 
 mod choice;
 mod kinds;
@@ -25,6 +25,7 @@ use crate::{
     progress::Progress,
 };
 use kinds::Kind;
+pub(crate) use strip::strip_metadata;
 
 /// Objects of one answer; a large collection comes in several.
 const PAGE: u32 = 500;

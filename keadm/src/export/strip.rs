@@ -57,18 +57,26 @@ fn keep_items(list: Option<&mut Value>, keep: impl Fn(&Value) -> bool) {
     }
 }
 
+/// Leaves of an object's metadata what a user would have written.
+pub(crate) fn strip_metadata(object: &mut Value) {
+    remove(object, &["metadata"], &METADATA);
+    if let Some(annotations) = map(object, &["metadata", "annotations"]) {
+        annotations.retain(|name, _| !ANNOTATIONS.iter().any(|own| name.starts_with(own)));
+    }
+    keep_items(map(object, &["metadata"]).and_then(|metadata| metadata.get_mut("finalizers")), |name| {
+        name.as_str().is_some_and(|name| !name.starts_with("kubernetes.io/") && name.contains('/'))
+    });
+    for name in ["annotations", "labels", "finalizers"] {
+        remove_if_empty(object, &["metadata"], name);
+    }
+}
+
 /// Leaves of `object` what a user would have written.
 pub(super) fn strip(kind: &Kind, object: &mut Value) {
     object["apiVersion"] = kind.resource.api_version.clone().into();
     object["kind"] = kind.resource.kind.clone().into();
     remove(object, &[], &["status"]);
-    remove(object, &["metadata"], &METADATA);
-    if let Some(annotations) = map(object, &["metadata", "annotations"]) {
-        annotations.retain(|name, _| !ANNOTATIONS.iter().any(|own| name.starts_with(own)));
-    }
-    keep_items(object["metadata"].get_mut("finalizers"), |name| {
-        name.as_str().is_some_and(|name| !name.starts_with("kubernetes.io/") && name.contains('/'))
-    });
+    strip_metadata(object);
     match kind.name().as_str() {
         "namespaces" => {
             remove(object, &["spec"], &["finalizers"]);
@@ -95,9 +103,7 @@ pub(super) fn strip(kind: &Kind, object: &mut Value) {
         remove(template, &["metadata"], &["creationTimestamp"]);
         remove_if_empty(template, &[], "metadata");
     }
-    for name in ["annotations", "labels", "finalizers"] {
-        remove_if_empty(object, &["metadata"], name);
-    }
+    remove_if_empty(object, &["metadata"], "labels");
     remove_if_empty(object, &[], "spec");
     sort(object);
 }

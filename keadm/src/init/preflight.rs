@@ -31,7 +31,10 @@ pub(super) async fn check(args: &InitArgs, layout: &Layout, plan: &Plan) -> Vec<
     problems.extend(space::check(space::Needs::CLOUD, &layout.cloud_state()));
     problems.extend(clock());
     if let Some(kubeconfig) = &args.kube_config {
-        problems.extend(cluster_answers(kubeconfig).await.err());
+        match cluster_answers(kubeconfig).await {
+            Ok(client) => problems.extend(cluster::check_crds(&client).await),
+            Err(problem) => problems.push(problem),
+        }
     }
     problems
 }
@@ -58,7 +61,7 @@ fn clock() -> Option<Problem> {
     })
 }
 
-async fn cluster_answers(kubeconfig: &std::path::Path) -> Result<(), Problem> {
+async fn cluster_answers(kubeconfig: &std::path::Path) -> Result<kube::Client, Problem> {
     let client = cluster::connect(kubeconfig).await?;
     let action = format!("reach the API server of {}", kubeconfig.display());
     let version = client.apiserver_version().await.map_err(|error| cluster::api_problem(&action, &error))?;
@@ -71,5 +74,5 @@ async fn cluster_answers(kubeconfig: &std::path::Path) -> Result<(), Problem> {
             ))
             .next("upgrade it, or let cloudcore bring its own API: keadm init without --kube-config"));
     }
-    Ok(())
+    Ok(client)
 }
