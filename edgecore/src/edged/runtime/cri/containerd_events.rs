@@ -4,13 +4,12 @@
 use k8s_cri::v1 as cri;
 use prost::Message;
 use tokio::sync::mpsc;
-use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
 use super::super::RuntimeError;
 use super::super::shared::tell;
-use super::{Cri, MAX_ANSWER};
+use super::Cri;
 
 /// `containerd.services.events.v1.SubscribeRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -55,12 +54,8 @@ impl Envelope {
 impl Cri {
     pub(super) async fn watch_containerd(&self, nudge: &mpsc::Sender<()>) -> Result<(), RuntimeError> {
         const CALL: &str = "Events/Subscribe";
-        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         let fail = |status| self.error(CALL, self.limit, status);
-        client
-            .ready()
-            .await
-            .map_err(|error| self.unreachable(&tonic::Status::from_error(Box::new(error))))?;
+        let mut client = self.containerd().await?;
         let request = Subscribe {
             filters: vec![r#"namespace==k8s.io,topic~="^/tasks/(exit|oom|delete|start)""#.to_owned()],
         };

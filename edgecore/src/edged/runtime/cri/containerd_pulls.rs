@@ -7,11 +7,16 @@ use std::time::Duration;
 use prost::Message;
 use tokio::time::{Instant, sleep};
 
-use super::super::RuntimeError;
+use super::super::{ContainerRuntime, RuntimeError};
 use super::Cri;
 
 /// How often is looked before anything has come, so that little is not overlooked, and afterwards.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
+/// What the name of a snapshot into which a layer is unpacked begins with.
+const UNPACKING: &str = "extract-";
+/// What is before a snapshotter's name in the path of its folder.
+const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
 
 /// `containerd.services.content.v1.ListStatusesRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -31,6 +36,27 @@ struct Status {
     reference: String,
     #[prost(int64, tag = "4")]
     offset: i64,
+}
+
+/// `containerd.services.snapshots.v1.ListSnapshotsRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct Snapshots {
+    #[prost(string, tag = "1")]
+    snapshotter: String,
+}
+
+/// `containerd.services.snapshots.v1.ListSnapshotsResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct ListedSnapshots {
+    #[prost(message, repeated, tag = "1")]
+    info: Vec<Snapshot>,
+}
+
+/// `containerd.services.snapshots.v1.Info`, as far as needed.
+#[derive(Clone, PartialEq, Message)]
+struct Snapshot {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 /// What is on its way, and how far it has come.
@@ -61,7 +87,10 @@ impl Cri {
                         None => quiet = Some(Quiet::new(coming, now)),
                         Some(quiet) => {
                             if quiet.look(coming, now) >= self.limit {
-                                return;
+                                if !self.unpacks().await {
+                                    return;
+                                }
+                                quiet.since = now;
                             }
                         }
                     }
@@ -76,6 +105,29 @@ impl Cri {
             let begun = quiet.as_ref().is_some_and(|quiet| quiet.begun);
             sleep(if begun { PAUSES.1 } else { PAUSES.0 }).await;
         }
+    }
+
+    /// Whether a layer is being unpacked. All bytes of an image may be there from an attempt that failed afterwards: nothing comes
+    /// then, and a slow disk takes its time. Who cannot be asked is believed to be at work.
+    async fn unpacks(&self) -> bool {
+        match self.snapshots().await {
+            Ok(names) => names.iter().any(|name| name.starts_with(UNPACKING)),
+            Err(error) => {
+                tracing::debug!("whether an image is being unpacked is not known: {error}");
+                true
+            }
+        }
+    }
+
+    /// The names of the snapshots in which images are kept.
+    async fn snapshots(&self) -> Result<Vec<String>, RuntimeError> {
+        let places = self.image_usage().await?;
+        let place = places.first().and_then(|(place, _)| place.rsplit_once(SNAPSHOTTER));
+        let Some((_, snapshotter)) = place else { return Ok(Vec::new()) };
+        let list = Snapshots { snapshotter: snapshotter.to_owned() };
+        let listed = self.ask_all("/containerd.services.snapshots.v1.Snapshots/List", list).await?;
+        let snapshots = listed.into_iter().flat_map(|listed: ListedSnapshots| listed.info);
+        Ok(snapshots.map(|snapshot| snapshot.name).collect())
     }
 }
 

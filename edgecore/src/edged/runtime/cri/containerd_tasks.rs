@@ -8,6 +8,7 @@ use prost::Message;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 use super::super::{CRI_NAMESPACE, RuntimeError, Tasks};
@@ -103,14 +104,46 @@ impl Cri {
         T: Message + Default + Clone + 'static,
         R: Message + Default + Clone + 'static,
     {
+        let mut client = self.containerd().await?;
+        let path_of = PathAndQuery::from_static(path);
+        let codec = ProstCodec::<T, R>::default();
+        self.call(path, self.limit, client.unary(to_cri(request), path_of, codec)).await
+    }
+
+    /// The same of a service that answers in parts.
+    pub(super) async fn ask_all<T, R>(&self, path: &'static str, request: T) -> Result<Vec<R>, RuntimeError>
+    where
+        T: Message + Default + Clone + 'static,
+        R: Message + Default + Clone + 'static,
+    {
+        let mut client = self.containerd().await?;
+        let answer = async {
+            let codec = ProstCodec::<T, R>::default();
+            let path = PathAndQuery::from_static(path);
+            let mut parts = client.server_streaming(to_cri(request), path, codec).await?.into_inner();
+            let mut all = Vec::new();
+            while let Some(part) = parts.message().await? {
+                all.push(part);
+            }
+            Ok(tonic::Response::new(all))
+        };
+        self.call(path, self.limit, answer).await
+    }
+
+    /// A client of containerd's own services.
+    pub(super) async fn containerd(&self) -> Result<Grpc<Channel>, RuntimeError> {
         let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         let ready = client.ready().await;
         ready.map_err(|error| self.unreachable(&tonic::Status::from_error(Box::new(error))))?;
-        let mut request = tonic::Request::new(request);
-        request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(CRI_NAMESPACE));
-        let codec = ProstCodec::<T, R>::default();
-        self.call(path, self.limit, client.unary(request, PathAndQuery::from_static(path), codec)).await
+        Ok(client)
     }
+}
+
+/// To what CRI has, among containerd's namespaces.
+fn to_cri<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(CRI_NAMESPACE));
+    request
 }
 
 /// The container in `…cannot delete running task ID: failed precondition`.
