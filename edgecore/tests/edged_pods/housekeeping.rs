@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use e2e::containerd::mounts_below;
 use edgecore::edged::config::Housekeeping;
 use edgecore::edged::housekeeping::Threshold;
 use proto::config::{KubeletConfig, Span};
@@ -185,9 +186,11 @@ async fn an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it(runtime
     };
     for round in 0..ROUNDS {
         let name = format!("goes{round}");
-        let goes = pod(&name, json!({ "containers": [shell("c", SLEEP)] }));
+        let volumes = json!([{ "name": "v", "emptyDir": { "medium": "Memory" } }]);
+        let goes = pod(&name, json!({ "containers": [shell("c", SLEEP)], "volumes": volumes }));
         node.run_pod(&goes).await;
         node.ready(&name).await;
+        assert_eq!(mounts_below(&node.settings.root).len(), 1);
         node.stop_edged().await;
         node.settings.housekeeping =
             Housekeeping { thresholds: short_of_memory(), look_every: SOON, ..unhurried() };
@@ -203,6 +206,8 @@ async fn an_agent_that_dies_in_the_middle_of_an_eviction_goes_on_with_it(runtime
         assert_eq!((gone.reason.as_deref(), gone.message.clone()), (Some("Evicted"), told(&why)));
         assert_eq!(container(&gone).restart_count, 0);
         node.wait("nothing of it runs", async || node.engine.running().is_empty().then_some(())).await;
+        let mounts = async || mounts_below(&node.settings.root).is_empty().then_some(());
+        node.wait("its volumes are given back", mounts).await;
         node.delete_pod(&goes, 0).await;
     }
     let evicted: i64 =

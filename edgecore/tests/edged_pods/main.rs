@@ -1,6 +1,7 @@
 //! edged on real container runtimes, without any cloud: the test pushes objects into the store and reads what edged reports.
 
 mod cri_only;
+mod ended;
 mod engine;
 mod ephemeral;
 mod features;

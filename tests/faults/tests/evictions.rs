@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::containerd::cgroups;
+use e2e::containerd::{cgroups, mounts_below};
 use e2e::{Containerd, EdgeOptions, Stack, StackOptions, eventually, pod};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
@@ -47,6 +47,15 @@ fn left(containerd: &Containerd) -> Result<Vec<String>> {
     Ok(left)
 }
 
+/// A pod with volumes in memory: one of its own, and its token.
+fn holder(name: &str) -> Result<Pod> {
+    let mut pod = serde_json::to_value(pod::sleeper(name, "edge1")?)?;
+    pod["spec"]["automountServiceAccountToken"] = true.into();
+    pod["spec"]["volumes"] = json!([{ "name": "kept", "emptyDir": { "medium": "Memory" } }]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "kept", "mountPath": "/kept" }]);
+    Ok(serde_json::from_value(pod)?)
+}
+
 #[tokio::test]
 async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_middle() -> Result<()> {
     let mut stack = Stack::start(StackOptions::default()).await?;
@@ -54,16 +63,18 @@ async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_midd
     stack.join(&EdgeOptions::on(&containerd)).await?;
     stack.node_ready("edge1", LIMIT).await?;
     let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
+    let volumes = stack.dir().join("edge/kubelet");
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..ROUNDS {
         let name = format!("goes-{round}");
-        pods.create(&PostParams::default(), &pod::sleeper(&name, "edge1")?).await?;
+        pods.create(&PostParams::default(), &holder(&name)?).await?;
         pod::ready(&stack.client(), &name, LIMIT).await?;
         let held = left(&containerd)?;
         let holds = |what: &str| held.iter().any(|one| one.contains(what));
         ensure!(holds("veth") && holds("/pod") && holds("/rootfs") && holds("netns"), "{held:?}");
+        ensure!(mounts_below(&volumes).len() == 2, "{:?}", mounts_below(&volumes));
         threshold(&stack, "1000Gi")?;
         stack.edge_mut()?.restart()?;
         // From before it is decided to after it is done.
@@ -85,6 +96,11 @@ async fn a_pod_that_has_to_go_goes_once_whenever_the_agent_is_killed_in_the_midd
         eventually("nothing of it runs", LIMIT, || async {
             let tasks = containerd.ctr(&["tasks", "ls", "-q"]).map_err(|error| error.to_string())?;
             if tasks.trim().is_empty() { Ok(()) } else { Err(tasks) }
+        })
+        .await?;
+        eventually("its volumes are given back", LIMIT, || async {
+            let mounts = mounts_below(&volumes);
+            if mounts.is_empty() { Ok(()) } else { Err(mounts) }
         })
         .await?;
         // What is told of it in words is what its status says, and it is told once.

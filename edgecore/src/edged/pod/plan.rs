@@ -76,7 +76,7 @@ pub enum Action {
         /// Where to start it.
         sandbox: SandboxId,
     },
-    /// Give volumes back: the pod has ended for good but its object stays.
+    /// Give volumes back: the pod has ended for good but its object stays. Its containers' last words stay with it.
     ReleaseVolumes,
     /// Everything has ended: remove what is left, report the end.
     Finish,
@@ -109,6 +109,18 @@ impl Trouble {
     }
 }
 
+/// What is known of a pod's volumes on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Volumes {
+    /// Nothing: an agent before this one may have set some up, and so may an attempt that failed.
+    #[default]
+    Unknown,
+    /// All of them are there: containers may start.
+    Ready,
+    /// Nothing of them is there: the pod has ended, and nobody sets them up again.
+    Released,
+}
+
 /// What the worker remembers between steps; losing it costs at most an early retry.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -116,10 +128,10 @@ pub struct Memory {
     pub containers: BTreeMap<String, Trouble>,
     /// The sandbox could not be made.
     pub sandbox: Option<Trouble>,
-    /// Volumes could not be made ready.
-    pub volumes: Option<Trouble>,
-    /// Whether volumes are ready.
-    pub volumes_ready: bool,
+    /// The volumes.
+    pub volumes: Volumes,
+    /// Volumes could not be made ready, or brought up to date.
+    pub mounting: Option<Trouble>,
     /// When this node took the pod on, on the clock that does not jump.
     pub began: Option<Timestamp>,
     /// When stopping began.

@@ -30,7 +30,7 @@ use proto::quantity;
 pub use claims::bound;
 pub use mounts::{Mounted, for_container};
 pub use payload::PayloadError;
-pub use teardown::teardown;
+pub use teardown::{LAST_WORDS, release, teardown};
 
 /// What went wrong with a volume; shown in a `FailedMount` event.
 #[derive(Debug, thiserror::Error)]

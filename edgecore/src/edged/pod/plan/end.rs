@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::policy::{self, Outcome, RestartPolicy};
-use super::{Action, Plan, View};
+use super::{Action, Plan, View, Volumes};
 use crate::edged::runtime::{Container, ContainerState};
 
 /// A pod that was ever reported ended stays ended.
@@ -67,7 +67,7 @@ pub(super) fn wind_down(view: View<'_>, grace: Duration, finish: bool) -> Plan {
     }
     if finish && !(view.memory.finished && seen.is_empty()) {
         plan.actions.push(Action::Finish);
-    } else if !finish && view.memory.volumes_ready {
+    } else if !finish && view.memory.volumes != Volumes::Released {
         plan.actions.push(Action::ReleaseVolumes);
     }
     plan

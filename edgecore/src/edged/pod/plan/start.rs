@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::Container as Spec;
 use super::super::policy::{self, RestartPolicy};
 use super::super::{hash, members};
 use super::end::stop;
-use super::{Action, Plan, Trouble, View};
+use super::{Action, Plan, Trouble, View, Volumes};
 use crate::edged::probes::Kind;
 use crate::edged::runtime::{Container, ContainerState, Sandbox, labels};
 
 /// Volumes are there and the last attempt is long enough ago.
 pub(super) fn may_start(view: View<'_>, trouble: Option<&Trouble>, plan: &mut Plan) -> bool {
-    if !view.memory.volumes_ready {
-        if let Some(trouble) = &view.memory.volumes {
+    if view.memory.volumes != Volumes::Ready {
+        if let Some(trouble) = &view.memory.mounting {
             plan.wait(trouble.until);
         }
         return false;

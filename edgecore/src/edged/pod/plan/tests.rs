@@ -1,271 +1,17 @@
 //! The reconciler against a simulated runtime that crashes, loses sandboxes and is restarted at any moment.
 
-use std::collections::{BTreeMap, HashMap};
+mod sim;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
-use crate::edged::pod::status::{self, NodeFacts};
-use crate::edged::pod::{hash, members};
-use crate::edged::runtime::{Container, ContainerState, Exit, PodUid, Sandbox, labels};
-
-/// A runtime that does what it is told, and a worker's memory.
-struct Sim {
-    pod: Pod,
-    goal: Goal,
-    seen: Observed,
-    memory: Memory,
-    healths: Healths,
-    prior: Option<PodStatus>,
-    now: Timestamp,
-    next_id: u32,
-    /// Names in the order in which they were started in the current sandbox.
-    started: Vec<String>,
-}
-
-fn pod(spec: Value) -> Pod {
-    serde_json::from_value(json!({
-        "metadata": { "name": "p", "namespace": "default", "uid": "u" }, "spec": spec,
-    }))
-    .expect("a pod")
-}
-
-fn facts() -> NodeFacts {
-    NodeFacts { address: [192, 0, 2, 1].into(), runtime: "containerd".into() }
-}
-
-impl Sim {
-    fn new(pod: Pod) -> Self {
-        Self {
-            pod,
-            goal: Goal::Run,
-            seen: Observed::default(),
-            memory: Memory { volumes_ready: true, ..Memory::default() },
-            healths: Healths::default(),
-            prior: None,
-            now: Timestamp::from_second(1_700_000_000).expect("a time"),
-            next_id: 0,
-            started: Vec::new(),
-        }
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            pod: &self.pod,
-            goal: self.goal,
-            seen: &self.seen,
-            prior: self.prior.as_ref(),
-            memory: &self.memory,
-            healths: &self.healths,
-            now: self.now,
-            wall: self.now,
-        }
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now += SignedDuration::try_from(time).expect("a duration");
-    }
-
-    /// Steps until nothing is left to do; checks every action. Returns the last plan.
-    fn settle(&mut self) -> Plan {
-        for _ in 0..100 {
-            let plan = step(self.view());
-            self.prior = Some(status::build(self.view(), &facts()));
-            if plan.actions.is_empty() {
-                return plan;
-            }
-            for action in plan.actions {
-                self.check(&action);
-                self.apply(action);
-            }
-            self.pass(Duration::from_millis(10));
-        }
-        panic!("it never settles: {:#?}", self.seen);
-    }
-
-    fn check(&self, action: &Action) {
-        let current = self.seen.current(false);
-        match action {
-            Action::StopContainer { id, .. } if self.goal == Goal::Run && !has_ended(self.view()) => {
-                let container = self.seen.containers.iter().find(|c| c.id == *id).expect("it exists");
-                let healthy = container.running() && current.is_some_and(|s| s.id == container.sandbox);
-                assert!(!healthy, "a healthy container was stopped: {container:?}");
-            }
-            Action::StartContainer { name, sandbox, .. } => {
-                assert_eq!(self.goal, Goal::Run);
-                assert_eq!(
-                    current.map(|current| &current.id),
-                    Some(sandbox),
-                    "started in a sandbox that is not current"
-                );
-                let twin = self.seen.containers.iter().find(|c| c.name == *name && c.running());
-                assert!(twin.is_none(), "a second {name} was started");
-                let inits = policy::inits(&self.pod);
-                let at = inits.iter().position(|init| init.name == *name).unwrap_or(inits.len());
-                for before in &inits[..at] {
-                    let done = self.seen.latest_in(&before.name, sandbox);
-                    let passed = done
-                        .is_some_and(|c| c.running() || c.exit().is_some_and(|exit| exit.code == 0))
-                        || (policy::is_sidecar(before) && done.is_some());
-                    assert!(passed, "{name} was started before {}", before.name);
-                }
-                if let Some((last, exit)) = self.seen.latest(name).and_then(|c| Some((c, c.exit()?)))
-                    && last.sandbox == *sandbox
-                {
-                    assert!(
-                        self.now >= policy::due(&self.seen, last, exit, self.now),
-                        "{name} was started before its pause was over"
-                    );
-                }
-            }
-            Action::CreateSandbox { .. } => {
-                assert!(current.is_none(), "a second sandbox");
-                assert!(
-                    !self.seen.containers.iter().any(Container::running),
-                    "containers run in a dead sandbox"
-                );
-            }
-            Action::RemoveContainer(id) => {
-                let container = self.seen.containers.iter().find(|c| c.id == *id).expect("it exists");
-                assert!(!container.running(), "a running container was removed");
-            }
-            Action::Finish => {
-                assert_ne!(self.goal, Goal::Run);
-                assert!(
-                    !self.seen.containers.iter().any(Container::running),
-                    "finished while something runs"
-                );
-                assert!(!self.seen.sandboxes.iter().any(|sandbox| sandbox.ready), "finished with a sandbox");
-            }
-            _ => {}
-        }
-    }
-
-    fn apply(&mut self, action: Action) {
-        match action {
-            Action::StopContainer { id, again, .. } => {
-                if again {
-                    self.seen.condemned.insert(id.clone());
-                }
-                self.end(&id, 137);
-            }
-            Action::StopSandbox(id) => {
-                for sandbox in self.seen.sandboxes.iter_mut().filter(|sandbox| sandbox.id == id) {
-                    sandbox.ready = false;
-                }
-            }
-            Action::RemoveContainer(id) => self.seen.containers.retain(|container| container.id != id),
-            Action::RemoveSandbox(id) => {
-                self.seen.sandboxes.retain(|sandbox| sandbox.id != id);
-                self.seen.containers.retain(|container| container.sandbox != id);
-            }
-            Action::CreateSandbox { attempt } => {
-                let id = SandboxId(self.id());
-                self.started.clear();
-                self.seen.sandboxes.push(Sandbox {
-                    id,
-                    uid: PodUid("u".into()),
-                    name: "p".into(),
-                    namespace: "default".into(),
-                    attempt,
-                    created: self.now,
-                    ready: true,
-                });
-                self.seen.addresses = vec![[10, 0, 0, 1].into()];
-            }
-            Action::StartContainer { name, restarts, back_off, sandbox } => {
-                let (_, spec) = members::find(&self.pod, &name).expect("it is in the pod");
-                let hash = hash::of(&spec);
-                self.started.push(name.clone());
-                let id = ContainerId(self.id());
-                self.seen.containers.push(Container {
-                    id,
-                    sandbox,
-                    uid: PodUid("u".into()),
-                    name,
-                    attempt: restarts,
-                    created: self.now,
-                    state: ContainerState::Running { started: self.now },
-                    image: "i".into(),
-                    image_ref: "i".into(),
-                    labels: HashMap::new(),
-                    annotations: HashMap::from([
-                        (labels::CONTAINER_HASH.into(), hash),
-                        (labels::RESTART_COUNT.into(), restarts.to_string()),
-                        (labels::BACK_OFF.into(), back_off.as_secs().to_string()),
-                    ]),
-                    last_words: None,
-                });
-            }
-            Action::ReleaseVolumes => self.memory.volumes_ready = false,
-            Action::Finish => {
-                self.seen = Observed::default();
-                self.memory.finished = true;
-            }
-        }
-        let seen = std::mem::take(&mut self.seen);
-        self.seen = Observed::new(seen.sandboxes, seen.containers, seen.addresses);
-    }
-
-    fn id(&mut self) -> String {
-        self.next_id += 1;
-        format!("id{}", self.next_id)
-    }
-
-    fn end(&mut self, id: &ContainerId, code: i32) {
-        for container in self.seen.containers.iter_mut().filter(|container| container.id == *id) {
-            if let ContainerState::Running { started } = container.state {
-                let exit =
-                    Exit { code, reason: String::new(), message: String::new(), started, finished: self.now };
-                container.state = ContainerState::Exited(exit);
-            }
-        }
-    }
-
-    /// Ends the newest running container of that name by itself.
-    fn exit(&mut self, name: &str, code: i32) {
-        let id = self.seen.containers.iter().find(|c| c.name == name && c.running()).map(|c| c.id.clone());
-        if let Some(id) = id {
-            self.end(&id, code);
-        }
-    }
-
-    fn lose_sandbox(&mut self, with_containers: bool) {
-        let current = self.seen.current(false).map(|sandbox| sandbox.id.clone());
-        for sandbox in self.seen.sandboxes.iter_mut().filter(|sandbox| Some(&sandbox.id) == current.as_ref())
-        {
-            sandbox.ready = false;
-        }
-        self.seen.addresses.clear();
-        if with_containers {
-            let all: Vec<ContainerId> =
-                self.seen.containers.iter().map(|container| container.id.clone()).collect();
-            for id in all {
-                self.end(&id, 255);
-            }
-        }
-    }
-
-    /// A new edgecore knows only what the runtime holds and what was reported.
-    fn restart(&mut self) {
-        self.memory = Memory { volumes_ready: true, ..Memory::default() };
-    }
-
-    fn running(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.seen.containers.iter().filter(|c| c.running()).map(|c| c.name.as_str()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn phase(&self) -> String {
-        status::build(self.view(), &facts()).phase.unwrap_or_default()
-    }
-}
+use crate::edged::pod::status;
+use crate::edged::runtime::Container;
+use sim::{OnDisk, Sim, facts, pod};
 
 fn web() -> Pod {
     pod(json!({ "containers": [{ "name": "a", "image": "i:1" }, { "name": "b", "image": "i:1" }] }))
@@ -430,11 +176,44 @@ fn a_pod_that_is_never_restarted_fails_when_its_sandbox_is_lost() {
 #[test]
 fn nothing_starts_before_the_volumes_are_there() {
     let mut sim = Sim::new(web());
-    sim.memory.volumes_ready = false;
-    let until = sim.now + SignedDuration::from_secs(1);
-    let (reason, message) = ("FailedMount".to_owned(), String::new());
-    sim.memory.volumes = Some(Trouble { reason, message, since: sim.now, until, failures: 0 });
-    assert_eq!(step(sim.view()), Plan { actions: vec![], wake: Some(until) });
+    sim.mountable = false;
+    let plan = sim.settle();
+    let until = sim.memory.mounting.as_ref().map(|trouble| trouble.until);
+    assert_eq!((plan, sim.running().len()), (Plan { actions: vec![], wake: until }, 0));
+    assert!(until.is_some());
+    sim.mountable = true;
+    sim.pass(Duration::from_secs(1));
+    sim.settle();
+    assert_eq!(sim.running(), ["a", "b"]);
+}
+
+#[test]
+fn a_pod_that_has_ended_gives_its_volumes_back_whichever_agent_finds_it_so() {
+    let spec = json!({ "restartPolicy": "Never", "activeDeadlineSeconds": 30, "containers": [{ "name": "a", "image": "i" }] });
+    for late in [false, true] {
+        for actions in 0..4 {
+            let mut sim = Sim::new(pod(spec.clone()));
+            sim.settle();
+            assert_eq!(sim.on_disk, OnDisk::All);
+            if late {
+                sim.pass(Duration::from_secs(31));
+            } else {
+                sim.exit("a", 0);
+            }
+            sim.die_after(actions);
+            sim.settle();
+            assert_eq!(sim.on_disk, OnDisk::Nothing, "{late} {actions}");
+            assert_eq!(sim.phase(), if late { "Failed" } else { "Succeeded" });
+        }
+    }
+    // Nor what an attempt has left that failed.
+    let mut sim = Sim::new(pod(spec));
+    sim.mountable = false;
+    sim.settle();
+    assert_eq!(sim.on_disk, OnDisk::Some);
+    sim.pass(Duration::from_secs(31));
+    assert_eq!(sim.settle().wake, None, "nothing is tried again");
+    assert_eq!((sim.on_disk, sim.phase().as_str()), (OnDisk::Nothing, "Failed"));
 }
 
 /// Something that happens to a pod.
@@ -444,6 +223,7 @@ enum Blow {
     SandboxDies { with_containers: bool },
     EdgecoreRestarts,
     RuntimeForgets,
+    VolumesCanBeMade(bool),
     TimePasses(u64),
 }
 
@@ -453,6 +233,7 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => any::<bool>().prop_map(|with_containers| Blow::SandboxDies { with_containers }),
         2 => Just(Blow::EdgecoreRestarts),
         1 => Just(Blow::RuntimeForgets),
+        1 => any::<bool>().prop_map(Blow::VolumesCanBeMade),
         3 => (1..700u64).prop_map(Blow::TimePasses),
     ]
 }
@@ -460,12 +241,13 @@ fn blow() -> impl Strategy<Value = Blow> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever happens: no healthy container is stopped, no name runs twice, order and pauses are kept (see `check`),
-    /// every step comes to rest, and a deletion ends with nothing left.
+    /// Whatever happens, and wherever the agent dies meanwhile: no healthy container is stopped, no name runs twice or without its
+    /// volumes, order and pauses are kept (see `check`), every step comes to rest, a pod that has ended keeps no volumes, and a
+    /// deletion ends with nothing left.
     #[test]
     fn a_pod_survives_any_sequence_of_blows_and_can_always_be_deleted(
         policy in prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")],
-        blows in proptest::collection::vec(blow(), 0..25),
+        blows in proptest::collection::vec((blow(), proptest::option::of(0..5usize)), 0..25),
         partial in 0..4usize,
     ) {
         let mut sim = Sim::new(pod(json!({
@@ -475,13 +257,17 @@ proptest! {
         })));
         let names = ["i1", "s", "a", "b"];
         sim.settle();
-        for blow in blows {
+        for (blow, dies) in blows {
             match blow {
                 Blow::Exit(who, code) => sim.exit(names[who], code),
                 Blow::SandboxDies { with_containers } => sim.lose_sandbox(with_containers),
                 Blow::EdgecoreRestarts => sim.restart(),
                 Blow::RuntimeForgets => sim.seen = Observed::default(),
+                Blow::VolumesCanBeMade(can) => sim.mountable = can,
                 Blow::TimePasses(seconds) => sim.pass(Duration::from_secs(seconds)),
+            }
+            if let Some(actions) = dies {
+                sim.die_after(actions);
             }
             let plan = sim.settle();
             let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
@@ -495,18 +281,17 @@ proptest! {
             if policy == "Always" && sim.running().len() < 3 && sim.running() != ["i1"] {
                 prop_assert!(ended || plan.wake.is_some(), "stuck: {:?}", sim.seen);
             }
+            let kept = if ended { OnDisk::Nothing..=OnDisk::Nothing } else { OnDisk::Some..=OnDisk::All };
+            prop_assert!(kept.contains(&sim.on_disk), "{:?} is left of volumes; ended: {ended}", sim.on_disk);
         }
         sim.goal = Goal::Stop { grace: Duration::from_secs(1) };
         // edgecore dies in the middle of it, too.
         for _ in 0..partial {
-            for action in step(sim.view()).actions.into_iter().take(1) {
-                sim.check(&action);
-                sim.apply(action);
-            }
-            sim.restart();
+            sim.die_after(1);
         }
         sim.settle();
         prop_assert!(sim.seen.is_empty());
+        prop_assert_eq!(sim.on_disk, OnDisk::Nothing);
         prop_assert!(matches!(sim.phase().as_str(), "Succeeded" | "Failed"));
     }
 }

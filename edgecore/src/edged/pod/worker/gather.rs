@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::Worker;
 use crate::edged::events::Severity;
 use crate::edged::objects::{Absent, Objects, References, Token, TokenRequest};
-use crate::edged::pod::plan::Trouble;
+use crate::edged::pod::plan::{Trouble, Volumes};
 use crate::edged::pod::policy;
 use crate::edged::volumes;
 use crate::metamanager::{FetchError, PodToken};
@@ -31,8 +31,8 @@ impl Worker {
         let now = self.ctx.clock.now();
         let due = |time: Option<Timestamp>| time.is_some_and(|time| now >= time);
         let renew = due(self.renew);
-        let retry = !self.memory.volumes_ready && self.memory.volumes.is_none()
-            || due(self.memory.volumes.as_ref().map(|trouble| trouble.until));
+        let retry = self.memory.volumes != Volumes::Ready && self.memory.mounting.is_none()
+            || due(self.memory.mounting.as_ref().map(|trouble| trouble.until));
         if !(self.stale || renew || retry) {
             return;
         }
@@ -44,19 +44,22 @@ impl Worker {
             // Other credentials may be let in.
             self.memory.containers.retain(|_, trouble| !trouble.is_pull());
         }
+        if self.memory.volumes == Volumes::Released {
+            self.memory.volumes = Volumes::Unknown;
+        }
         match self.sync_volumes().await {
             Ok(()) => {
-                self.memory.volumes_ready = true;
-                self.memory.volumes = None;
+                self.memory.volumes = Volumes::Ready;
+                self.memory.mounting = None;
             }
             Err(message) => {
                 let failures =
-                    self.memory.volumes.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
+                    self.memory.mounting.as_ref().map_or(0, |trouble| trouble.failures.saturating_add(1));
                 let until = Self::pause_after(failures, VOLUME_PAUSE.0, VOLUME_PAUSE.1, now);
                 let event = format!("MountVolume.SetUp failed for {message}");
                 self.ctx.events.pod(&self.pod, None, Severity::Warning, "FailedMount", &event).await;
                 let reason = "FailedMount".to_owned();
-                self.memory.volumes = Some(Trouble { reason, message, since: now, until, failures });
+                self.memory.mounting = Some(Trouble { reason, message, since: now, until, failures });
             }
         }
     }

@@ -188,7 +188,7 @@ impl Worker {
     /// Objects have changed: what failed for want of them is tried again at once.
     fn refetch(&mut self) {
         self.stale = true;
-        self.memory.volumes = None;
+        self.memory.mounting = None;
         self.memory.containers.retain(|_, trouble| trouble.reason != "CreateContainerConfigError");
     }
 
@@ -299,10 +299,7 @@ impl Worker {
             Action::StartContainer { name, restarts, back_off, sandbox } => {
                 self.start(&name, restarts, back_off, &sandbox).await?;
             }
-            Action::ReleaseVolumes => {
-                self.release_volumes().await?;
-                self.memory.volumes_ready = false;
-            }
+            Action::ReleaseVolumes => self.release_volumes().await?,
             Action::Finish => self.finish().await?,
         }
         Ok(())

@@ -1,11 +1,14 @@
 //! What is told of the pod, and its end.
 
+use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::super::plan::Volumes;
 use super::super::{sandbox, status};
 use super::{RoundError, Worker};
+use crate::edged::config::Settings;
 use crate::edged::{cgroups, volumes};
 
 impl Worker {
@@ -44,7 +47,7 @@ impl Worker {
     /// The end: nothing runs any more and the network is released. Says so, then forgets what is left in the runtime;
     /// a crash in between is made up for by the next round.
     pub(super) async fn finish(&mut self) -> Result<(), RoundError> {
-        self.release_volumes().await?;
+        self.give_back(volumes::teardown).await?;
         if self.present && !self.memory.gone_said {
             // The exit codes disappear with the containers.
             self.report(self.ctx.clock.now()).await?;
@@ -62,7 +65,7 @@ impl Worker {
         tokio::task::spawn_blocking(move || cgroups::remove(&uid, &ctx.settings)).await.ok();
         let logs = sandbox::log_directory(&self.pod, &self.ctx.settings);
         if let Err(error) = tokio::fs::remove_dir_all(&logs).await
-            && error.kind() != std::io::ErrorKind::NotFound
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!("cannot remove {}: {error}", logs.display());
         }
@@ -71,12 +74,22 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) async fn release_volumes(&self) -> Result<(), RoundError> {
+    /// The pod has ended: nothing is kept for it, renewed or tried again any more.
+    pub(super) async fn release_volumes(&mut self) -> Result<(), RoundError> {
+        self.give_back(volumes::release).await?;
+        self.memory.volumes = Volumes::Released;
+        self.memory.mounting = None;
+        self.objects = Arc::default();
+        self.renew = None;
+        Ok(())
+    }
+
+    async fn give_back(&self, how: fn(&str, &Settings) -> io::Result<()>) -> Result<(), RoundError> {
         let (_, _, uid) = self.identity();
         let settings = self.ctx.settings.clone();
-        tokio::task::spawn_blocking(move || volumes::teardown(&uid, &settings))
+        tokio::task::spawn_blocking(move || how(&uid, &settings))
             .await
-            .map_err(std::io::Error::other)
+            .map_err(io::Error::other)
             .and_then(|result| result)
             .map_err(RoundError::Teardown)
     }

@@ -308,7 +308,7 @@ impl Worker {
             let words =
                 spec.termination_message_path.as_deref().unwrap_or(container::DEFAULT_TERMINATION_PATH);
             if !words.is_empty() && !taken.iter().any(|path| path == words) {
-                let path = dir.join("containers").join(&spec.name).join(restarts.to_string());
+                let path = dir.join(volumes::LAST_WORDS).join(&spec.name).join(restarts.to_string());
                 make_open_file(&path).map_err(|error| format!("make {}: {error}", path.display()))?;
                 mounts.push(container::bind(&path, words, false));
             }

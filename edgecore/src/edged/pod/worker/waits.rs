@@ -20,7 +20,7 @@ impl Worker {
         let flips = self.memory.containers.values();
         let flips = flips.filter(|trouble| trouble.reason == "ErrImagePull" || trouble.is_end());
         let flips = flips.map(|trouble| trouble.since.saturating_add(FLIP_AFTER).unwrap_or(now));
-        let volumes = self.memory.volumes.as_ref().map(|trouble| trouble.until);
+        let volumes = self.memory.mounting.as_ref().map(|trouble| trouble.until);
         let next = flips.chain(volumes).chain(plan.wake).chain(self.renew).min();
         let wait = next.map_or(LONGEST_SLEEP, |next| now.duration_until(next).try_into().unwrap_or_default());
         // Never zero: zero means that something was done.
