@@ -5,6 +5,7 @@ mod ended;
 mod engine;
 mod ephemeral;
 mod features;
+mod harness;
 mod housekeeping;
 mod limits;
 mod mistakes;

@@ -247,6 +247,14 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// A test that fails leaves pods: nobody may set up again what the engine takes down, and what they had in memory goes.
+    fn drop(&mut self) {
+        self.tasks = None;
+        e2e::containerd::unmount_below(&self.settings.root);
+    }
+}
+
 async fn run(settings: &Settings, dir: &Path) -> (Handle, edgehub::Link, TaskSet, Outlook, SocketAddr) {
     let tasks = TaskSet::new("test");
     let (hub, link) = edgehub::channel();

@@ -16,12 +16,13 @@ use nix::{
 
 use crate::{
     Daemon, eventually,
+    firewall::{self, Claim},
     image::{self, BUSYBOX, PAUSE},
 };
 
 /// How bridges and networks of tests begin; a tag follows.
 const BRIDGE: &str = "sk";
-const NETWORK: &str = "skerry-";
+pub(crate) const NETWORK: &str = "skerry-";
 
 /// A containerd that belongs to one test. Dropping it ends its containers, shims, mounts and network.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Containerd {
     daemon: Daemon,
     dir: PathBuf,
     bridge: String,
+    _claim: Claim,
 }
 
 impl Containerd {
@@ -40,6 +42,7 @@ impl Containerd {
     pub async fn start(dir: &Path) -> Result<Self> {
         let tag = format!("{:06x}", fresh_number() & 0xff_ffff);
         let bridge = format!("{BRIDGE}{tag}");
+        let claim = Claim::on(&format!("{NETWORK}{tag}"))?;
         fs::create_dir_all(dir.join("cni"))?;
         fs::write(dir.join("config.toml"), config(dir, &plugin_dir()?))?;
         fs::write(dir.join("cni/10-skerry.conflist"), network(dir, &bridge, &tag))?;
@@ -50,7 +53,7 @@ impl Containerd {
             &["--config", &config.to_string_lossy()],
             &dir.join("containerd.log"),
         )?;
-        let containerd = Self { daemon, dir: dir.to_owned(), bridge };
+        let containerd = Self { daemon, dir: dir.to_owned(), bridge, _claim: claim };
         containerd.answers().await?;
         containerd.add_image(BUSYBOX, &["/bin/sh"])?;
         containerd.add_image(PAUSE, &["/bin/busybox", "sleep", "2147483647"])?;
@@ -70,6 +73,11 @@ impl Containerd {
     /// A cgroup root of its own for the pods of this test; removed with it.
     pub fn cgroup_root(&self) -> String {
         format!("/skerry-{}", self.bridge)
+    }
+
+    /// The name of its pods' network, as it stands in the firewall's rules.
+    pub fn network(&self) -> String {
+        self.bridge.replacen(BRIDGE, NETWORK, 1)
     }
 
     /// Builds a busybox image under `name` and imports it.
@@ -141,7 +149,7 @@ impl Containerd {
         self.daemon.kill();
         end_all(&self.socket(), &self.dir);
         fs::remove_dir_all(self.dir.join("state")).ok();
-        let own = format!("{}-", self.bridge.replacen(BRIDGE, NETWORK, 1));
+        let own = format!("{}-", self.network());
         for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&own) {
                 fs::write(entry.path(), "").ok();
@@ -195,7 +203,9 @@ impl Containerd {
         }
         let socket = self.socket();
         clean_up(&mut self.daemon, &self.dir, &socket, &self.bridge);
-        remove_port_chains();
+        if let Ok(plugins) = plugin_dir() {
+            firewall::forget(&self.network(), &plugins);
+        }
     }
 }
 
@@ -218,42 +228,25 @@ pub(crate) fn clean_up(daemon: &mut Daemon, dir: &Path, socket: &Path, bridge: &
         }
     }
     daemon.kill();
-    kill_shims(socket);
-    for mount in mounts_below(dir).iter().rev() {
-        umount2(mount, MntFlags::MNT_DETACH).ok();
-    }
+    end_all(socket, dir);
     run("ip", &["link", "delete", bridge]).ok();
     remove_cgroups(&format!("skerry-{bridge}"));
 }
 
-/// The port mapping plugin leaves its chains behind. Tests on the host's network run one after the other, so chains without an
-/// entry are nobody's.
-fn remove_port_chains() {
-    let rules = run("iptables", &["-t", "nat", "-S"]).unwrap_or_default();
-    if rules.lines().any(|rule| rule.starts_with("-A CNI-HOSTPORT-DNAT")) {
-        return;
-    }
-    let nat = |args: &[&str]| run("iptables", &[&["-t", "nat"], args].concat());
-    for hook in ["PREROUTING", "OUTPUT"] {
-        nat(&["-D", hook, "-m", "addrtype", "--dst-type", "LOCAL", "-j", "CNI-HOSTPORT-DNAT"]).ok();
-    }
-    let comment = "CNI portfwd requiring masquerade";
-    nat(&["-D", "POSTROUTING", "-m", "comment", "--comment", comment, "-j", "CNI-HOSTPORT-MASQ"]).ok();
-    for chain in ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"] {
-        nat(&["-F", chain]).ok();
-        nat(&["-X", chain]).ok();
-    }
-}
-
-/// Shims carry the socket of the containerd that started them on their command line.
 /// What a power cut ends beside a runtime: its shims with all that runs in them, and everything mounted below its folder.
 pub(crate) fn end_all(socket: &Path, dir: &Path) {
     kill_shims(socket);
+    unmount_below(dir);
+}
+
+/// Unmounts what is mounted below `dir`, whoever still looks into it.
+pub fn unmount_below(dir: &Path) {
     for mount in mounts_below(dir).iter().rev() {
         umount2(mount, MntFlags::MNT_DETACH).ok();
     }
 }
 
+/// Shims carry the socket of the containerd that started them on their command line.
 fn kill_shims(socket: &Path) {
     let socket = socket.to_string_lossy().into_owned();
     let Ok(processes) = procfs::process::all_processes() else { return };
@@ -313,7 +306,7 @@ fn network(dir: &Path, bridge: &str, tag: &str) -> String {
     )
 }
 
-fn plugin_dir() -> Result<String> {
+pub(crate) fn plugin_dir() -> Result<String> {
     ["/usr/lib/cni", "/opt/cni/bin"]
         .into_iter()
         .find(|dir| Path::new(dir).join("bridge").is_file())

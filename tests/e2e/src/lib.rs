@@ -11,6 +11,7 @@ pub mod device;
 pub mod disk;
 mod docker;
 mod engine;
+pub mod firewall;
 pub mod image;
 mod link;
 pub mod mirror;

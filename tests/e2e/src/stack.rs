@@ -13,11 +13,10 @@ use kube::{
     Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Containerd, Daemon, Link, binary, containerd::mounts_below, eventually};
+use crate::{Containerd, Daemon, Link, binary, containerd::unmount_below, eventually};
 
 /// What the cloud side of a test installation looks like.
 #[derive(Clone, Debug, Default)]
@@ -319,9 +318,7 @@ impl Drop for Stack {
                 std::fs::copy(self.dir.path().join(log), Path::new(&keep).join(log)).ok();
             }
         }
-        for mount in mounts_below(self.dir.path()).iter().rev() {
-            umount2(mount, MntFlags::MNT_DETACH).ok();
-        }
+        unmount_below(self.dir.path());
     }
 }
 

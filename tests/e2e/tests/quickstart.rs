@@ -96,6 +96,7 @@ fn traces() -> Result<Vec<String>> {
 #[test]
 fn one_command_shows_a_deployment_and_a_reading_and_one_leaves_nothing_behind() -> Result<()> {
     quickstart(&["--down"])?;
+    e2e::firewall::sweep()?;
     let before = traces()?;
     ensure!(before.is_empty(), "the host is not clean before the test: {before:#?}");
     let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?;
