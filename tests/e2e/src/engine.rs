@@ -142,6 +142,31 @@ impl Engine {
         }
     }
 
+    /// Those that run, each with the id of its first process, in order: whoever was started anew is another one.
+    ///
+    /// # Errors
+    /// When the runtime does not answer.
+    pub fn tasks(&self) -> Result<Vec<String>> {
+        let list = match self {
+            Self::Containerd(containerd) => containerd.ctr(&["tasks", "ls"])?,
+            Self::Docker(docker) => {
+                let running = docker.docker(&["ps", "-q", "--no-trunc"])?;
+                let ids: Vec<&str> = running.lines().collect();
+                if ids.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let format =
+                    ["inspect", "--format", "{{.Id}} {{.State.Pid}} {{if .State.Running}}RUNNING{{end}}"];
+                docker.docker(&[&format, ids.as_slice()].concat())?
+            }
+        };
+        let running = list.lines().filter(|line| line.ends_with("RUNNING"));
+        let words = running.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+        let mut tasks: Vec<String> = words.collect();
+        tasks.sort();
+        Ok(tasks)
+    }
+
     /// SIGKILL to the runtime alone, as a crash: containers go on under their shims.
     pub fn kill(&mut self) {
         match self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{Containerd, EdgeOptions, Fault, Stack, StackOptions, eventually, pod};
+use e2e::{Engine, Fault, Runtime, Stack, StackOptions, eventually, pod};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
@@ -12,12 +12,39 @@ use kube::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn installation() -> Result<(Containerd, Stack)> {
+/// Makes each of these functions a test on each runtime.
+macro_rules! on_each_runtime {
+    ($($name:ident),+ $(,)?) => {
+        mod containerd {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(e2e::Runtime::Containerd).await
+            })+
+        }
+        mod docker {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(e2e::Runtime::Docker).await
+            })+
+        }
+    };
+}
+
+on_each_runtime!(
+    containers_run_on_and_are_adopted_when_the_agent_is_killed_with_and_without_its_cloud,
+    a_node_that_was_rebooted_without_its_cloud_starts_its_pods,
+    a_crash_of_the_runtime_touches_no_container,
+    a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_all_its_pods,
+    what_was_created_and_deleted_while_the_link_was_cut_is_done_when_it_heals,
+    a_forced_deletion_while_the_link_was_cut_ends_the_container_when_it_heals,
+);
+
+async fn installation(runtime: Runtime) -> Result<(Engine, Stack)> {
     let mut stack = Stack::start(StackOptions::default()).await?;
-    let containerd = Containerd::start(stack.dir()).await?;
-    stack.join(&EdgeOptions::on(&containerd)).await?;
+    let engine = Engine::start(runtime, stack.dir()).await?;
+    stack.join(&engine.options()).await?;
     stack.node_ready("edge1", LIMIT).await?;
-    Ok((containerd, stack))
+    Ok((engine, stack))
 }
 
 async fn run(stack: &Stack, name: &str) -> Result<Pod> {
@@ -26,91 +53,77 @@ async fn run(stack: &Stack, name: &str) -> Result<Pod> {
     pod::ready(&stack.client(), name, LIMIT).await
 }
 
-/// Process ids of the running tasks, sandboxes included.
-fn tasks(containerd: &Containerd) -> Result<Vec<String>> {
-    let mut tasks: Vec<String> = containerd
-        .ctr(&["tasks", "ls"])?
-        .lines()
-        .skip(1)
-        .filter(|line| line.contains("RUNNING"))
-        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
-        .collect();
-    tasks.sort();
-    Ok(tasks)
-}
-
-async fn settled(containerd: &Containerd, count: usize) -> Result<Vec<String>> {
+async fn settled(engine: &Engine, count: usize) -> Result<Vec<String>> {
     eventually(&format!("{count} tasks run"), LIMIT, || async {
-        let tasks = tasks(containerd).map_err(|error| vec![error.to_string()])?;
+        let tasks = engine.tasks().map_err(|error| vec![error.to_string()])?;
         if tasks.len() == count { Ok(tasks) } else { Err(tasks) }
     })
     .await
 }
 
-#[tokio::test]
-async fn containers_run_on_and_are_adopted_when_the_agent_is_killed_with_and_without_its_cloud() -> Result<()>
-{
-    let (containerd, mut stack) = installation().await?;
+async fn containers_run_on_and_are_adopted_when_the_agent_is_killed_with_and_without_its_cloud(
+    runtime: Runtime,
+) -> Result<()> {
+    let (engine, mut stack) = installation(runtime).await?;
     run(&stack, "steady").await?;
-    let before = settled(&containerd, 2).await?;
+    let before = settled(&engine, 2).await?;
 
     stack.edge_mut()?.restart()?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(tasks(&containerd)?, before, "the agent was killed and started again");
+    assert_eq!(engine.tasks()?, before, "the agent was killed and started again");
 
     stack.cloud.kill();
     stack.edge_mut()?.restart()?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(tasks(&containerd)?, before, "the same, while the cloud was away");
+    assert_eq!(engine.tasks()?, before, "the same, while the cloud was away");
 
     stack.cloud.restart()?;
     stack.node_ready("edge1", LIMIT).await?;
     let again = pod::ready(&stack.client(), "steady", LIMIT).await?;
     let statuses = again.status.and_then(|status| status.container_statuses).unwrap_or_default();
     assert_eq!(statuses.iter().map(|status| status.restart_count).sum::<i32>(), 0);
-    assert_eq!(tasks(&containerd)?, before);
+    assert_eq!(engine.tasks()?, before);
     Ok(())
 }
 
-#[tokio::test]
-async fn a_node_that_was_rebooted_without_its_cloud_starts_its_pods() -> Result<()> {
-    let (mut containerd, mut stack) = installation().await?;
+async fn a_node_that_was_rebooted_without_its_cloud_starts_its_pods(runtime: Runtime) -> Result<()> {
+    let (mut engine, mut stack) = installation(runtime).await?;
     run(&stack, "steady").await?;
-    settled(&containerd, 2).await?;
+    settled(&engine, 2).await?;
 
     stack.cloud.kill();
     stack.edge_mut()?.kill();
-    containerd.power_off();
-    containerd.restart().await?;
-    assert_eq!(tasks(&containerd)?, Vec::<String>::new(), "everything ended with the power");
+    engine.power_off();
+    engine.restart().await?;
+    assert_eq!(engine.tasks()?, Vec::<String>::new(), "everything ended with the power");
     stack.edge_mut()?.restart()?;
-    settled(&containerd, 2).await?;
+    settled(&engine, 2).await?;
 
     stack.cloud.restart()?;
     pod::ready(&stack.client(), "steady", LIMIT).await?;
     Ok(())
 }
 
-#[tokio::test]
-async fn a_crash_of_the_runtime_touches_no_container() -> Result<()> {
-    let (mut containerd, stack) = installation().await?;
+async fn a_crash_of_the_runtime_touches_no_container(runtime: Runtime) -> Result<()> {
+    let (mut engine, stack) = installation(runtime).await?;
     run(&stack, "steady").await?;
-    let before = settled(&containerd, 2).await?;
-    containerd.kill();
+    let before = settled(&engine, 2).await?;
+    engine.kill();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    containerd.restart().await?;
+    engine.restart().await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(tasks(&containerd)?, before);
+    assert_eq!(engine.tasks()?, before);
     stack.node_ready("edge1", LIMIT).await?;
     run(&stack, "second").await?;
     Ok(())
 }
 
-#[tokio::test]
-async fn a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_all_its_pods() -> Result<()> {
-    let (containerd, stack) = installation().await?;
+async fn a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_all_its_pods(
+    runtime: Runtime,
+) -> Result<()> {
+    let (engine, stack) = installation(runtime).await?;
     let uid = run(&stack, "steady").await?.metadata.uid;
-    let before = settled(&containerd, 2).await?;
+    let before = settled(&engine, 2).await?;
     let nodes: Api<Node> = Api::all(stack.client());
     let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
     let node = async || {
@@ -137,7 +150,7 @@ async fn a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_
         if pod::is_ready(&pod) { Err(format!("{:?}", pod.status)) } else { Ok(()) }
     })
     .await?;
-    assert_eq!(tasks(&containerd)?, before);
+    assert_eq!(engine.tasks()?, before);
 
     stack.link.set(Fault::None);
     eventually("the node is taken back", LIMIT, || async {
@@ -149,15 +162,16 @@ async fn a_node_without_a_link_is_given_up_after_40_seconds_and_taken_back_with_
     .await?;
     let pod = pod::ready(&stack.client(), "steady", LIMIT).await?;
     assert_eq!((pod.metadata.uid, pod.metadata.deletion_timestamp), (uid, None));
-    assert_eq!(tasks(&containerd)?, before, "no container was touched");
+    assert_eq!(engine.tasks()?, before, "no container was touched");
     Ok(())
 }
 
-#[tokio::test]
-async fn what_was_created_and_deleted_while_the_link_was_cut_is_done_when_it_heals() -> Result<()> {
-    let (containerd, stack) = installation().await?;
+async fn what_was_created_and_deleted_while_the_link_was_cut_is_done_when_it_heals(
+    runtime: Runtime,
+) -> Result<()> {
+    let (engine, stack) = installation(runtime).await?;
     run(&stack, "old").await?;
-    settled(&containerd, 2).await?;
+    settled(&engine, 2).await?;
     let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
 
     stack.link.set(Fault::Refuse);
@@ -175,15 +189,16 @@ async fn what_was_created_and_deleted_while_the_link_was_cut_is_done_when_it_hea
         }
     })
     .await?;
-    settled(&containerd, 2).await?;
+    settled(&engine, 2).await?;
     Ok(())
 }
 
-#[tokio::test]
-async fn a_forced_deletion_while_the_link_was_cut_ends_the_container_when_it_heals() -> Result<()> {
-    let (containerd, stack) = installation().await?;
+async fn a_forced_deletion_while_the_link_was_cut_ends_the_container_when_it_heals(
+    runtime: Runtime,
+) -> Result<()> {
+    let (engine, stack) = installation(runtime).await?;
     run(&stack, "old").await?;
-    settled(&containerd, 2).await?;
+    settled(&engine, 2).await?;
     let pods: Api<Pod> = Api::namespaced(stack.client(), "default");
     stack.link.set(Fault::Refuse);
     pods.delete("old", &DeleteParams::default().grace_period(0)).await?;
@@ -194,8 +209,8 @@ async fn a_forced_deletion_while_the_link_was_cut_ends_the_container_when_it_hea
         }
     })
     .await?;
-    assert_eq!(tasks(&containerd)?.len(), 2);
+    assert_eq!(engine.tasks()?.len(), 2);
     stack.link.set(Fault::None);
-    settled(&containerd, 0).await?;
+    settled(&engine, 0).await?;
     Ok(())
 }
