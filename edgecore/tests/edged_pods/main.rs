@@ -251,8 +251,10 @@ async fn init_containers_run_in_order_and_a_pod_that_is_done_is_done(runtime: Ki
     let end =
         container(&node.status("job").await.expect("a status")).state.and_then(|state| state.terminated);
     assert_eq!(end.map(|end| (end.exit_code, end.reason)), Some((0, Some("Completed".into()))));
-    node.wait("its volumes are given back", async || {
-        (!node.settings.pod_dir("uid-job").exists()).then_some(())
+    node.wait("its volumes are given back, and only its last words are kept", async || {
+        let left = std::fs::read_dir(node.settings.pod_dir("uid-job")).expect("its folder");
+        let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        (left == ["containers"]).then_some(())
     })
     .await;
     node.delete_pod(&pod, 0).await;
